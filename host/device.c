@@ -1,0 +1,249 @@
+/* Opens devices by name and passes calls on to their tables after checking them. What is checked here (shapes,
+ * types, slices) no device checks again. */
+#include "device.h"
+
+#include "device_ops.h"
+#include "error.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    struct device *(*open)(const struct device_options *);
+} devices[] = {
+    {"cpu", device_cpu_open},
+    {"reference", device_reference_open},
+};
+
+enum { DEVICES = sizeof devices / sizeof *devices };
+
+size_t dtype_bytes(enum dtype type, int64_t n)
+{
+    static const int bits[] = {[DTYPE_F64] = 64, [DTYPE_F32] = 32, [DTYPE_BF16] = 16, [DTYPE_U8] = 8, [DTYPE_BITS] = 1};
+
+    return ((size_t)n * (size_t)bits[type] + 7) / 8;
+}
+
+const char *dtype_name(enum dtype type)
+{
+    static const char *const names[] = {
+        [DTYPE_F64] = "float64", [DTYPE_F32] = "float32", [DTYPE_BF16] = "bfloat16", [DTYPE_U8] = "uint8",
+        [DTYPE_BITS] = "bits"};
+
+    return names[type];
+}
+
+struct tensor tensor_slice(struct tensor whole, int first, int count)
+{
+    assert(first >= 0 && count > 0 && first + count <= whole.c);
+    assert(whole.type != DTYPE_BITS || first % 8 == 0);
+    whole.data = (char *)whole.data + dtype_bytes(whole.type, first);
+    whole.c = count;
+    return whole;
+}
+
+size_t tensor_bytes(const struct tensor *tensor)
+{
+    return dtype_bytes(tensor->type, (tensor->h * tensor->w - 1) * tensor->pitch + tensor->c);
+}
+
+size_t ascent_bytes(int64_t steps)
+{
+    return sizeof(struct ascent) + (size_t)steps * sizeof(struct step_record);
+}
+
+struct device *device_open(const char *name, const struct device_options *options)
+{
+    for (int i = 0; i < DEVICES; i++)
+        if (strcmp(name, devices[i].name) == 0)
+            return devices[i].open(options);
+    error_set("unknown device \"%s\"; this program has: cpu, reference", name);
+    return NULL;
+}
+
+const char *const *device_names(void)
+{
+    static const char *names[DEVICES + 1];
+
+    for (int i = 0; i < DEVICES; i++)
+        names[i] = devices[i].name;
+    return names;
+}
+
+void device_close(struct device *device)
+{
+    if (device)
+        device->ops->close(device);
+}
+
+void *device_alloc(struct device *device, size_t bytes)
+{
+    device->allocations++;
+    return device->ops->alloc(device, bytes);
+}
+
+void device_free(struct device *device, void *memory)
+{
+    if (memory)
+        device->ops->free(device, memory);
+}
+
+int device_upload(struct device *device, void *to, const void *from, size_t bytes)
+{
+    device->waits++;
+    return device->ops->upload(device, to, from, bytes);
+}
+
+int device_download(struct device *device, void *to, const void *from, size_t bytes)
+{
+    device->waits++;
+    return device->ops->download(device, to, from, bytes);
+}
+
+void device_clear(struct device *device, void *memory, size_t bytes)
+{
+    device->ops->clear(device, memory, bytes);
+}
+
+int device_sync(struct device *device)
+{
+    device->waits++;
+    return device->ops->sync(device);
+}
+
+/* A tensor that can be passed on: not empty, its channels inside its pitch. */
+static bool sound(const struct tensor *t)
+{
+    return t && t->data && t->h > 0 && t->w > 0 && t->c > 0 && t->pitch >= t->c &&
+           (t->type != DTYPE_BITS || t->pitch % 8 == 0);
+}
+
+static bool same_shape(const struct tensor *a, const struct tensor *b)
+{
+    return a->h == b->h && a->w == b->w && a->c == b->c;
+}
+
+/* An optional companion of t: a mask or an argmax of its shape. */
+static bool companion(const struct tensor *t, const struct tensor *other, enum dtype type)
+{
+    return !other || (sound(other) && same_shape(t, other) && other->type == type);
+}
+
+static bool is_picture(const struct device *device, const struct tensor *t)
+{
+    return sound(t) && t->type == device->picture && t->pitch == t->c;
+}
+
+struct filter *device_filter_new(struct device *device, const struct filter_desc *desc)
+{
+    assert(desc->kh > 0 && desc->kw > 0 && desc->cin > 0 && desc->cout > 0);
+    assert(desc->stride == 1 || desc->stride == 2);
+    assert(desc->pad_h < desc->kh && desc->pad_w < desc->kw);
+    assert(desc->linear >= 0 && desc->linear <= desc->cout && desc->linear % 8 == 0);
+    return device->ops->filter_new(device, desc);
+}
+
+void device_filter_free(struct device *device, struct filter *filter)
+{
+    if (filter)
+        device->ops->filter_free(device, filter);
+}
+
+struct conv *device_conv_new(struct device *device, struct filter *filter, const struct tensor *x,
+                             const struct tensor *y, bool backward, size_t *scratch_bytes)
+{
+    return device->ops->conv_new(device, filter, x, y, backward, scratch_bytes);
+}
+
+void device_conv_free(struct device *device, struct conv *conv)
+{
+    if (conv)
+        device->ops->conv_free(device, conv);
+}
+
+void device_conv(struct device *device, struct conv *conv, const struct tensor *x, const struct tensor *y,
+                 const struct tensor *mask, void *scratch)
+{
+    assert(sound(x) && sound(y) && companion(y, mask, DTYPE_BITS));
+    device->ops->conv(device, conv, x, y, mask, scratch);
+}
+
+void device_conv_back(struct device *device, struct conv *conv, const struct tensor *dy, const struct tensor *dx,
+                      bool accumulate, const struct tensor *mask, void *scratch)
+{
+    assert(sound(dy) && sound(dx) && companion(dx, mask, DTYPE_BITS));
+    device->ops->conv_back(device, conv, dy, dx, accumulate, mask, scratch);
+}
+
+void device_max_pool(struct device *device, const struct tensor *x, const struct tensor *y,
+                     const struct tensor *argmax, const struct tensor *mask)
+{
+    assert(sound(x) && sound(y) && x->c == y->c && y->h == (x->h - 3) / 2 + 1 && y->w == (x->w - 3) / 2 + 1);
+    assert(companion(y, argmax, DTYPE_U8) && companion(y, mask, DTYPE_BITS));
+    device->ops->max_pool(device, x, y, argmax, mask);
+}
+
+void device_max_pool_back(struct device *device, const struct tensor *dy, const struct tensor *argmax,
+                          const struct tensor *dx, bool accumulate, const struct tensor *mask)
+{
+    assert(sound(dy) && sound(dx) && argmax && companion(dy, argmax, DTYPE_U8) && companion(dx, mask, DTYPE_BITS));
+    device->ops->max_pool_back(device, dy, argmax, dx, accumulate, mask);
+}
+
+void device_average_pool(struct device *device, const struct tensor *x, struct filter *filter,
+                         const struct tensor *y, const struct tensor *mask)
+{
+    assert(sound(x) && sound(y) && same_shape(x, y) && companion(y, mask, DTYPE_BITS));
+    device->ops->average_pool(device, x, filter, y, mask);
+}
+
+void device_average_pool_back(struct device *device, const struct tensor *dy, const struct tensor *dx)
+{
+    assert(sound(dy) && sound(dx) && same_shape(dy, dx));
+    device->ops->average_pool_back(device, dy, dx);
+}
+
+void device_global_average(struct device *device, const struct tensor *x, const struct tensor *y)
+{
+    assert(sound(x) && sound(y) && y->h == 1 && y->w == 1 && x->c == y->c);
+    device->ops->global_average(device, x, y);
+}
+
+void device_stimulate(struct device *device, const struct stimulation *stimulation, const struct tensor *a,
+                      const struct tensor *da, bool accumulate, struct ascent *state)
+{
+    assert(sound(a) && (!da || (sound(da) && same_shape(a, da))));
+    device->ops->stimulate(device, stimulation, a, da, accumulate, state);
+}
+
+void device_mean_abs(struct device *device, const struct tensor *g, double scale, struct ascent *state)
+{
+    assert(is_picture(device, g));
+    device->ops->mean_abs(device, g, scale, state);
+}
+
+void device_ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step, double scale,
+                   double max_loss, struct ascent *state)
+{
+    assert(is_picture(device, x) && is_picture(device, g) && same_shape(x, g));
+    device->ops->ascend(device, x, g, step, scale, max_loss, state);
+}
+
+int device_ascent_read(struct device *device, const struct ascent *state, int64_t records, struct ascent *host)
+{
+    return device_download(device, host, state, ascent_bytes(records));
+}
+
+void device_resize(struct device *device, const struct tensor *x, const struct tensor *y)
+{
+    assert(is_picture(device, x) && is_picture(device, y) && x->c == y->c);
+    device->ops->resize(device, x, y);
+}
+
+void device_detail(struct device *device, const struct tensor *x, const struct tensor *original,
+                   const struct tensor *shrunk)
+{
+    assert(is_picture(device, x) && is_picture(device, original) && is_picture(device, shrunk));
+    device->ops->detail(device, x, original, shrunk);
+}

@@ -1,0 +1,317 @@
+/* Runs the list of cases and says whether what comes out is right:
+ *   ops reference                         the reference device against oracle.c and against finite differences
+ *   ops DEVICE PRECISION ENGINE [WORDS]   any other against the reference; ENGINE is auto, ours or library
+ * WORDS runs only the cases whose names contain them. Ends with 77 if this processor lacks the precision. */
+#include "gradient.h"
+#include "oracle.h"
+
+#include "tests/check.h"
+
+#include "host/error.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHOWN = 3 }; /* wrong elements that are printed of each operand */
+
+static const char *const slot_names[SLOTS] = {
+    [X] = "x",   [X_MASK] = "mask of x", [Y] = "y", [Y_MASK] = "mask", [ARGMAX] = "argmax", [DY] = "dy",
+    [DX] = "dx", [SHRUNK] = "shrunk"};
+
+/* The comparison that came nearest to failing, for whoever sets the tolerances. */
+static struct {
+    double share; /* of the error allowed */
+    const char *name;
+    enum slot slot;
+} nearest;
+
+/* What is compared: a trial's results with those expected, in the words of a failure. */
+struct comparison {
+    struct trial *trial;
+    double *expected[SLOTS];
+    struct ascent *state;
+};
+
+/* Tolerances ---------------------------------------------------------------------------------------------- */
+
+/* How many products or values the longest sum behind an element has. */
+static double terms(const struct op_case *o, enum slot slot)
+{
+    switch (o->op) {
+    case OP_CONV:
+        return (double)(o->kh * o->kw) * (slot == DX ? o->cout : o->cin);
+    case OP_GLOBAL_AVERAGE:
+        return (double)(o->h * o->w);
+    case OP_ASCEND: /* its mean |g| */
+        return (double)(o->h * o->w * 3);
+    default:
+        return 9;
+    }
+}
+
+/* Half the distance from 1 to the next number of the type that sums are made in: bf16 devices sum in fp32. */
+static double unit(enum dtype type)
+{
+    return type == DTYPE_F64 ? 0x1p-53 : 0x1p-24;
+}
+
+/* The error allowed, as a root mean square, to values of order one, which all are. A sum of n terms is off by less
+ * than sqrt(n) roundings, in whatever order it is made; a few more are for the steps around it. A bf16 result is
+ * rounded by up to 2^-9, and twice where it is added to a gradient that is stored already. A maximum is exact. */
+static double tolerance(const struct op_case *o, enum slot slot, enum dtype type)
+{
+    if (o->op == OP_MAX_POOL && slot == Y)
+        return 0;
+    double sum = unit(type) * (4 + sqrt(terms(o, slot)));
+
+    return type == DTYPE_BF16 ? sum + 0x1p-8 : sum;
+}
+
+/* A single element may be further off than the root mean square, by this factor. */
+static const double outlier = 4;
+
+/* Comparing ----------------------------------------------------------------------------------------------- */
+
+static void print_place(const struct trial *t, enum slot slot, int64_t element)
+{
+    const struct operand *o = &t->operands[slot];
+    int64_t pixel = element / o->tensor.pitch;
+
+    printf("FAILED %s: %s[%d][%d][%d]: ", t->op_case->name, slot_names[slot], (int)(pixel / o->tensor.w),
+           (int)(pixel % o->tensor.w), (int)(element % o->tensor.pitch - o->first));
+}
+
+/* What an element must be: around a slice what it was, in a mask what the device's own y says, else what is
+ * expected. Masks need no tolerance so, as y has one. Linear outputs' bits are nobody's. */
+static double wanted(const struct comparison *c, enum slot slot, int64_t element)
+{
+    const struct trial *t = c->trial;
+    const struct operand *o = &t->operands[slot];
+    int64_t channel = element % o->tensor.pitch - o->first;
+
+    if (channel < 0 || channel >= o->tensor.c)
+        return o->before[element];
+    if (slot != Y_MASK)
+        return c->expected[slot][element];
+    if (channel < t->op_case->linear)
+        return o->after[element];
+    return t->operands[Y].after[element] > 0;
+}
+
+static void compare_operand(const struct comparison *c, enum slot slot)
+{
+    const struct trial *t = c->trial;
+    const struct operand *o = &t->operands[slot];
+    bool inexact = o->tensor.type != DTYPE_BITS && o->tensor.type != DTYPE_U8;
+    double allowed = inexact ? tolerance(t->op_case, slot, o->tensor.type) : 0;
+    double squares = 0, energy = 0, worst = 0;
+    int64_t wrong = 0, n = o->tensor.h * o->tensor.w * o->tensor.pitch;
+
+    for (int64_t i = 0; i < n; i++) {
+        int64_t channel = i % o->tensor.pitch - o->first;
+        bool inside = channel >= 0 && channel < o->tensor.c;
+        double want = wanted(c, slot, i);
+        double error = fabs(o->after[i] - want);
+
+        if (!(error <= (inside ? outlier * allowed * (1 + fabs(want)) : 0)) && wrong++ < SHOWN) {
+            print_place(t, slot, i);
+            printf("%.9g, not %.9g%s\n", o->after[i], want, inside ? "" : " (beside the slice)");
+        }
+        worst = error <= worst ? worst : error;
+        squares += error * error;
+        energy += want * want;
+    }
+    double inner = (double)(o->tensor.h * o->tensor.w * o->tensor.c);
+    double rms = sqrt(squares / inner);
+    double scale = fmax(1, sqrt(energy / inner));
+
+    if (allowed > 0 && rms / (allowed * scale) > nearest.share) {
+        nearest.share = rms / (allowed * scale);
+        nearest.name = t->op_case->name;
+        nearest.slot = slot;
+    }
+    CHECK(wrong == 0 && rms <= allowed * scale,
+          "%s: %s: %lld of %lld elements wrong, worst error %.3g; root mean square %.3g, allowed %.3g",
+          t->op_case->name, slot_names[slot], (long long)wrong, (long long)n, worst, rms, allowed * scale);
+}
+
+static void compare_number(const struct trial *t, const char *what, int step, double got, double want,
+                           double allowed)
+{
+    CHECK(fabs(got - want) <= allowed * fabs(want), "%s: %s %d: %.12g, not %.12g", t->op_case->name, what, step,
+          got, want);
+}
+
+/* Sums of positive terms: relative errors. Their terms are exact in every type, so only the summing rounds. */
+static void compare_states(const struct comparison *c)
+{
+    const struct trial *t = c->trial;
+    const struct ascent *got = t->state_after, *want = c->state;
+    double allowed = unit(t->device->picture) * 32;
+
+    CHECK(got->steps == want->steps && got->stopped == want->stopped, "%s: %d steps, stopped %d; not %d, %d",
+          t->op_case->name, (int)got->steps, (int)got->stopped, (int)want->steps, (int)want->stopped);
+    compare_number(t, "loss after step", (int)want->steps, got->current.loss, want->current.loss, allowed);
+    compare_number(t, "mean after step", (int)want->steps, got->current.mean_abs_gradient,
+                   want->current.mean_abs_gradient, allowed);
+    for (int i = 0; i < STEPS && i < want->steps; i++) {
+        compare_number(t, "loss of step", i, got->records[i].loss, want->records[i].loss, allowed);
+        compare_number(t, "mean of step", i, got->records[i].mean_abs_gradient, want->records[i].mean_abs_gradient,
+                       allowed);
+    }
+}
+
+/* The same numbers from a second run, bit for bit (a double's bits, so NaN equals NaN and 0 is not -0). */
+static void compare_bits(const struct trial *t, const struct trial *again)
+{
+    for (int slot = 0; slot < SLOTS; slot++) {
+        const struct operand *o = &t->operands[slot];
+
+        if (!o->written)
+            continue;
+        size_t n = (size_t)(o->tensor.h * o->tensor.w * o->tensor.pitch);
+        CHECK(memcmp(o->after, again->operands[slot].after, n * sizeof *o->after) == 0,
+              "%s: %s differs in a second run, with one thread", t->op_case->name, slot_names[slot]);
+    }
+    CHECK(memcmp(t->state_after, again->state_after, ascent_bytes(STEPS)) == 0,
+          "%s: the sums differ in a second run, with one thread", t->op_case->name);
+}
+
+/* Running ------------------------------------------------------------------------------------------------- */
+
+/* A case on a device, run and read; NULL after a failure. */
+static struct trial *run(struct device *device, const struct op_case *o, const struct device *as)
+{
+    struct trial *t = trial_new(device, o, as);
+
+    CHECK(t, "%s on %s: %s", o->name, device->name, error_message());
+    if (!t)
+        return NULL;
+    int64_t allocations = device->allocations, waits = device->waits;
+
+    trial_forward(t);
+    trial_backward(t);
+    CHECK(device->allocations == allocations, "%s: an operation allocates", o->name);
+    CHECK(device->waits == waits, "%s: an operation waits", o->name);
+    if (trial_read(t) == 0)
+        return t;
+    CHECK(false, "%s on %s: %s", o->name, device->name, error_message());
+    trial_free(t);
+    return NULL;
+}
+
+static void compare(const struct comparison *c)
+{
+    for (int slot = 0; slot < SLOTS; slot++)
+        if (c->trial->operands[slot].written)
+            compare_operand(c, slot);
+    compare_states(c);
+}
+
+static void compare_with_reference(struct trial *t, struct device *reference)
+{
+    struct comparison c = {.trial = t};
+    struct trial *right = run(reference, t->op_case, t->device);
+
+    if (!right)
+        return;
+    for (int slot = 0; slot < SLOTS; slot++)
+        c.expected[slot] = right->operands[slot].after;
+    c.state = right->state_after;
+    compare(&c);
+    trial_free(right);
+}
+
+static void compare_with_oracle(struct trial *t)
+{
+    struct comparison c = {.trial = t, .state = malloc(ascent_bytes(STEPS))};
+
+    for (int slot = 0; slot < SLOTS; slot++) {
+        const struct tensor *tensor = &t->operands[slot].tensor;
+
+        c.expected[slot] = calloc((size_t)(tensor->h * tensor->w * tensor->pitch + 1), sizeof(double));
+    }
+    oracle_fill(t, c.expected, c.state);
+    compare(&c);
+    for (int slot = 0; slot < SLOTS; slot++)
+        free(c.expected[slot]);
+    free(c.state);
+}
+
+/* reference NULL: compares with the oracle. second is the device again, with one thread. */
+static void check_case(const struct op_case *o, struct device *device, struct device *second,
+                       struct device *reference)
+{
+    struct trial *t = run(device, o, device);
+    struct trial *again = run(second, o, device);
+
+    if (t && reference)
+        compare_with_reference(t, reference);
+    else if (t)
+        compare_with_oracle(t);
+    if (t && again)
+        compare_bits(t, again);
+    trial_free(t);
+    trial_free(again);
+}
+
+static int engine_named(const char *name, enum conv_engine *engine)
+{
+    static const char *const names[] = {[CONV_AUTO] = "auto", [CONV_OURS] = "ours", [CONV_LIBRARY] = "library"};
+
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *engine = (enum conv_engine)i;
+            return 0;
+        }
+    return -1;
+}
+
+static struct device *open_or_skip(const char *name, struct device_options options)
+{
+    struct device *device = device_open(name, &options);
+
+    if (device)
+        return device;
+    printf("SKIPPED: %s\n", error_message());
+    exit(CHECK_SKIP);
+}
+
+int main(int argc, char **argv)
+{
+    struct device_options options = {0};
+    bool oracle = argc == 2 && strcmp(argv[1], "reference") == 0;
+
+    if (!oracle && (argc < 4 || argc > 5 || engine_named(argv[3], &options.engine))) {
+        fprintf(stderr, "usage: ops reference | ops DEVICE PRECISION auto|ours|library [WORDS]\n");
+        return 2;
+    }
+    options.precision = oracle ? NULL : argv[2];
+    struct device *device = open_or_skip(argv[1], options);
+    struct device *reference = oracle ? NULL : open_or_skip("reference", (struct device_options){0});
+
+    /* oneDNN splits some sums by threads in programs that CONV_AUTO must not choose; those are only run again. */
+    if (options.engine != CONV_LIBRARY)
+        options.threads = 1;
+    struct device *second = open_or_skip(argv[1], options);
+    int cases = 0;
+
+    for (int i = 0; i < op_case_count; i++) {
+        if (argc == 5 && !strstr(op_cases[i].name, argv[4]))
+            continue;
+        check_case(&op_cases[i], device, second, reference);
+        cases++;
+    }
+    printf("%s %s: %d cases", device->name, device->precision, cases);
+    if (nearest.name)
+        printf("; nearest to its limit, with %.2g of the error allowed: %s, %s", nearest.share, nearest.name,
+               slot_names[nearest.slot]);
+    printf("\n");
+    if (oracle)
+        check_failures += gradient_failures(device);
+    device_close(second);
+    device_close(reference);
+    device_close(device);
+    return check_result();
+}
