@@ -1,0 +1,606 @@
+/* The schedule for one picture size: operations in order, forward and backward, and every tensor's place in one
+ * allocation. Backward is the forward list read from its end; what it keeps of the forward pass is sign bits and
+ * the pools' winners, never activations. */
+#include "arena.h"
+#include "error.h"
+#include "net_internal.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum op_kind {
+    OP_CONV,
+    OP_CONV_BACK,
+    OP_MAX_POOL,
+    OP_MAX_POOL_BACK,
+    OP_AVERAGE_POOL,
+    OP_AVERAGE_POOL_BACK,
+    OP_GLOBAL_AVERAGE,
+    OP_STIMULATE,
+    OP_COMPLETE, /* no work: node's activation is there to be observed */
+};
+
+/* Indices of the two tensors that the caller brings to each run; the plan's own buffers follow. */
+enum { PICTURE, GRADIENT, OWN };
+
+static const struct place none = {.buffer = -1};
+
+/* Backward operations read dy and write dx: the same fields. */
+struct op {
+    enum op_kind kind;
+    int node;                      /* the first, where a group has several */
+    struct place x, y;             /* STIMULATE: a and da */
+    struct place mask, argmax;     /* mask: of what is written; buffer -1: none */
+    bool accumulate;
+    struct conv *conv;             /* of the plan, by group */
+    struct filter *filter;         /* AVERAGE_POOL */
+    int scratch;                   /* buffer, or -1 */
+    struct stimulation stimulation;
+};
+
+struct buffer {
+    struct tensor tensor; /* over its whole pitch; data is set once the arena stands */
+    struct arena_item item;
+};
+
+struct kept {
+    int node;
+    struct place place;
+    struct tensor tensor;
+};
+
+struct plan {
+    const struct net *net;
+    struct op *ops;
+    int op_count, op_room, forward_ops;
+    struct buffer *buffers;
+    int buffer_count, buffer_room;
+    struct conv *convs[NETWORK_NODES];           /* by group */
+    size_t conv_scratch[NETWORK_NODES];
+    int activation[NETWORK_NODES];               /* the layout's buffers: index of the activations, */
+    int gradient[NETWORK_NODES];                 /* the gradients */
+    int mask[NETWORK_NODES];                     /* and the sign masks, or -1 */
+    int argmax[NETWORK_NODES];                   /* pools */
+    bool started[NETWORK_NODES];                 /* while planning: the root's gradient holds a contribution */
+    int readers_left[NETWORK_NODES];             /* while planning: contributions still to come */
+    struct kept *kept;
+    int kept_count;
+    void *memory;
+    size_t bytes;
+    plan_observer *observer;
+    void *observer_context;
+};
+
+/* Building ------------------------------------------------------------------------------------------------ */
+
+/* Makes room for one more element. Returns the array, moved if need be, or NULL. */
+static void *grown(void *array, int count, int *room, size_t size)
+{
+    if (count < *room)
+        return array;
+    int wanted = *room ? 2 * *room : 64;
+    void *larger = realloc(array, (size_t)wanted * size);
+
+    if (larger)
+        *room = wanted;
+    return larger;
+}
+
+/* A buffer of h x w x channels, packed. Returns its index or -1. */
+static int add_buffer(struct plan *plan, int64_t h, int64_t w, int channels, enum dtype type)
+{
+    struct buffer *buffers = grown(plan->buffers, plan->buffer_count, &plan->buffer_room, sizeof *buffers);
+
+    if (!buffers)
+        return -1;
+    plan->buffers = buffers;
+    buffers[plan->buffer_count] = (struct buffer){
+        .tensor = {.h = h, .w = w, .c = channels, .pitch = channels, .type = type},
+        .item = {.bytes = dtype_bytes(type, h * w * channels), .first = -1, .last = -1}};
+    return plan->buffer_count++;
+}
+
+/* The buffer lives at the operation that is about to be added. */
+static void touch(struct plan *plan, int buffer)
+{
+    struct arena_item *item;
+
+    if (buffer < 0)
+        return;
+    item = &plan->buffers[buffer].item;
+    if (item->first < 0)
+        item->first = plan->op_count;
+    item->last = plan->op_count;
+}
+
+static int add_op(struct plan *plan, struct op op)
+{
+    struct op *ops = grown(plan->ops, plan->op_count, &plan->op_room, sizeof *ops);
+
+    if (!ops)
+        return -1;
+    plan->ops = ops;
+    touch(plan, op.x.buffer);
+    touch(plan, op.y.buffer);
+    touch(plan, op.mask.buffer);
+    touch(plan, op.argmax.buffer);
+    touch(plan, op.scratch);
+    ops[plan->op_count++] = op;
+    return 0;
+}
+
+/* A place of the layout in one of its three families of buffers. */
+static struct place in(const int *family, struct place place)
+{
+    place.buffer = family[place.buffer];
+    return place;
+}
+
+static struct place activation_of(const struct plan *plan, int node)
+{
+    if (node == 0)
+        return (struct place){PICTURE, 0, 3};
+    return in(plan->activation, plan->net->layout.place[node]);
+}
+
+static struct place gradient_of(const struct plan *plan, int node)
+{
+    if (node == 0)
+        return (struct place){GRADIENT, 0, 3};
+    return in(plan->gradient, plan->net->layout.place[node]);
+}
+
+/* Where the signs of what an operation writes are kept, if any backward operation will ask for them. */
+static struct place mask_at(const struct plan *plan, struct place place)
+{
+    return plan->mask[place.buffer] < 0 ? none : in(plan->mask, place);
+}
+
+/* The signs that a gradient written for node must be masked with. A pool's output needs none: where the maximum is
+ * 0 no input is positive, and the mask of the pool's own input removes what arrives there. */
+static struct place mask_of_reader(const struct plan *plan, int node)
+{
+    enum node_kind kind = plan->net->network->nodes[node].kind;
+
+    return kind == NODE_CONV || kind == NODE_CONCAT ? mask_at(plan, plan->net->layout.place[node]) : none;
+}
+
+/* The layout's buffers at this size: activations, gradients, masks. */
+static int add_layout_buffers(struct plan *plan, int64_t h, int64_t w)
+{
+    const struct layout *l = &plan->net->layout;
+    const struct network *network = plan->net->network;
+    enum dtype type = plan->net->device->activation;
+    int64_t shape[3];
+
+    if (add_buffer(plan, h, w, 3, plan->net->device->picture) < 0 ||
+        add_buffer(plan, h, w, 3, plan->net->device->picture) < 0)
+        return -1;
+    for (int i = 0; i < l->buffers; i++) {
+        network_shape(network, l->buffer[i].node, h, w, shape);
+        plan->activation[i] = add_buffer(plan, shape[0], shape[1], l->buffer[i].channels, type);
+        plan->gradient[i] = plan->mask[i] = -1;
+        if (plan->activation[i] < 0)
+            return -1;
+        if (!plan->net->gradient)
+            continue;
+        plan->gradient[i] = add_buffer(plan, shape[0], shape[1], l->buffer[i].channels, type);
+        if (plan->gradient[i] < 0)
+            return -1;
+    }
+    for (int i = 1; plan->net->gradient && i < network->count; i++) {
+        int buffer = l->place[i].buffer;
+        bool masked = network->nodes[i].kind == NODE_CONV || network->nodes[i].kind == NODE_CONCAT;
+
+        if (!l->needed[i] || !masked || l->readers[i] == 0 || plan->mask[buffer] >= 0)
+            continue;
+        network_shape(network, i, h, w, shape);
+        plan->mask[buffer] = add_buffer(plan, shape[0], shape[1], l->buffer[buffer].channels, DTYPE_BITS);
+        if (plan->mask[buffer] < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static struct tensor tensor_at(const struct plan *plan, struct place place)
+{
+    struct tensor whole = plan->buffers[place.buffer].tensor;
+
+    if (!whole.data) { /* planning: only shapes are looked at */
+        whole.c = place.count;
+        return whole;
+    }
+    return tensor_slice(whole, place.first, place.count);
+}
+
+static int add_scratch(struct plan *plan, size_t bytes)
+{
+    return bytes ? add_buffer(plan, 1, (int64_t)bytes, 1, DTYPE_U8) : -1;
+}
+
+/* Forward ------------------------------------------------------------------------------------------------- */
+
+/* Seeds for a target whose node is complete. A target that is only part of a concatenation, or of its own
+ * channels, leaves the rest of the gradient unset: an empty stimulation of the whole clears it first. */
+static int add_stimulation(struct plan *plan, const struct target *target)
+{
+    const struct layout *l = &plan->net->layout;
+    int root = l->root[target->node];
+    struct place a = activation_of(plan, target->node), whole = gradient_of(plan, root);
+    struct place da = gradient_of(plan, target->node);
+    const struct tensor *shape = &plan->buffers[a.buffer].tensor;
+    struct op op = {.kind = OP_STIMULATE, .node = target->node, .mask = none, .argmax = none, .scratch = -1};
+    double count = (double)shape->h * (double)shape->w * (double)target->count;
+
+    a.first += target->first;
+    da.first += target->first;
+    a.count = da.count = target->count;
+    if (!plan->started[root] && da.count < whole.count) {
+        op.x = op.y = whole;
+        op.x.buffer = activation_of(plan, root).buffer;
+        if (add_op(plan, op) != 0)
+            return -1;
+        plan->started[root] = true;
+    }
+    op.x = a;
+    op.y = da;
+    op.accumulate = plan->started[root];
+    op.stimulation = target_region(shape->h, shape->w);
+    op.stimulation.loss_scale = target->weight / count;
+    op.stimulation.seed_scale = 2 * target->weight / count * plan_gradient_scale(plan);
+    plan->started[root] = true;
+    return add_op(plan, op);
+}
+
+static int add_complete(struct plan *plan, int node)
+{
+    const struct net *net = plan->net;
+
+    if (add_op(plan, (struct op){.kind = OP_COMPLETE, .node = node, .x = activation_of(plan, node), .y = none,
+                                 .mask = none, .argmax = none, .scratch = -1}) != 0)
+        return -1;
+    for (int i = 0; net->gradient && i < net->target_count; i++)
+        if (net->targets[i].node == node && add_stimulation(plan, &net->targets[i]) != 0)
+            return -1;
+    return 0;
+}
+
+static int add_conv(struct plan *plan, int index)
+{
+    const struct net *net = plan->net;
+    const struct group *group = &net->layout.group[index];
+    struct op op = {.kind = OP_CONV, .node = group->member[0], .argmax = none};
+    struct tensor x, y;
+
+    op.x = activation_of(plan, group->x);
+    op.y = in(plan->activation, group->y);
+    op.mask = mask_at(plan, group->y);
+    x = tensor_at(plan, op.x);
+    y = tensor_at(plan, op.y);
+    plan->convs[index] = op.conv = device_conv_new(net->device, net->filters[index], &x, &y, net->gradient,
+                                                   &plan->conv_scratch[index]);
+    if (!op.conv)
+        return -1;
+    op.scratch = add_scratch(plan, plan->conv_scratch[index]);
+    if (add_op(plan, op) != 0)
+        return -1;
+    for (int i = 0; i < group->members; i++)
+        if (!net->network->nodes[group->member[i]].averaged && add_complete(plan, group->member[i]) != 0)
+            return -1;
+    return 0;
+}
+
+static int add_average_pool(struct plan *plan, int node)
+{
+    const struct layout *l = &plan->net->layout;
+
+    if (add_op(plan, (struct op){.kind = OP_AVERAGE_POOL, .node = node, .x = in(plan->activation, l->linear[node]),
+                                 .y = activation_of(plan, node), .mask = mask_at(plan, l->place[node]),
+                                 .argmax = none, .filter = plan->net->filters[l->group_of[node]],
+                                 .scratch = -1}) != 0)
+        return -1;
+    return add_complete(plan, node);
+}
+
+static int add_max_pool(struct plan *plan, int node)
+{
+    const struct layout *l = &plan->net->layout;
+    const struct tensor *y = &plan->buffers[activation_of(plan, node).buffer].tensor;
+    struct op op = {.kind = OP_MAX_POOL, .node = node, .argmax = none, .scratch = -1};
+
+    op.x = activation_of(plan, plan->net->network->nodes[node].from[0]);
+    op.y = activation_of(plan, node);
+    op.mask = mask_at(plan, l->place[node]);
+    if (plan->net->gradient) {
+        plan->argmax[node] = add_buffer(plan, y->h, y->w, op.y.count, DTYPE_U8);
+        if (plan->argmax[node] < 0)
+            return -1;
+        op.argmax = (struct place){plan->argmax[node], 0, op.y.count};
+    }
+    if (add_op(plan, op) != 0)
+        return -1;
+    return add_complete(plan, node);
+}
+
+static int add_forward(struct plan *plan)
+{
+    const struct network *network = plan->net->network;
+    const struct layout *l = &plan->net->layout;
+
+    for (int i = 1; i < network->count; i++) {
+        const struct node *node = &network->nodes[i];
+        int error = 0;
+
+        if (!l->needed[i])
+            continue;
+        if (l->group_of[i] >= 0 && !plan->convs[l->group_of[i]])
+            error = add_conv(plan, l->group_of[i]);
+        if (!error && node->averaged)
+            error = add_average_pool(plan, i);
+        else if (node->kind == NODE_MAX_POOL)
+            error = add_max_pool(plan, i);
+        else if (node->kind == NODE_CONCAT)
+            error = add_complete(plan, i);
+        else if (node->kind == NODE_AVERAGE)
+            error = add_op(plan, (struct op){.kind = OP_GLOBAL_AVERAGE, .node = i,
+                                             .x = activation_of(plan, node->from[0]), .y = activation_of(plan, i),
+                                             .mask = none, .argmax = none, .scratch = -1}) ||
+                    add_complete(plan, i);
+        if (error)
+            return -1;
+    }
+    plan->forward_ops = plan->op_count;
+    return 0;
+}
+
+/* Backward ------------------------------------------------------------------------------------------------ */
+
+/* Sets how op contributes to the gradient of the node x that its forward twin read: the first one writes, the last
+ * one masks. */
+static void contribute(struct plan *plan, struct op *op, int x)
+{
+    assert(plan->net->layout.root[x] == x); /* a branch is read through its concatenation only */
+    op->x = gradient_of(plan, x);
+    op->accumulate = plan->started[x];
+    op->mask = --plan->readers_left[x] == 0 ? mask_of_reader(plan, x) : none;
+    plan->started[x] = true;
+}
+
+static int add_back(struct plan *plan, const struct op *forward)
+{
+    const struct layout *l = &plan->net->layout;
+    const struct node *node = &plan->net->network->nodes[forward->node];
+    struct op op = {.node = forward->node, .mask = none, .argmax = none, .scratch = -1};
+
+    if (forward->kind == OP_CONV) {
+        int group = l->group_of[forward->node];
+
+        op.kind = OP_CONV_BACK;
+        op.conv = forward->conv;
+        op.y = in(plan->gradient, l->group[group].y);
+        op.scratch = add_scratch(plan, plan->conv_scratch[group]);
+        contribute(plan, &op, l->group[group].x);
+    } else if (forward->kind == OP_MAX_POOL) {
+        op.kind = OP_MAX_POOL_BACK;
+        op.y = gradient_of(plan, forward->node);
+        op.argmax = forward->argmax;
+        contribute(plan, &op, node->from[0]);
+    } else {
+        op.kind = OP_AVERAGE_POOL_BACK;
+        op.x = in(plan->gradient, l->linear[forward->node]);
+        op.y = gradient_of(plan, forward->node);
+    }
+    return add_op(plan, op);
+}
+
+static int add_backward(struct plan *plan)
+{
+    for (int i = 0; i < plan->net->network->count; i++)
+        plan->readers_left[i] = plan->net->layout.readers[i];
+    for (int i = plan->forward_ops - 1; i >= 0; i--) {
+        struct op forward = plan->ops[i]; /* a copy: the list may move while it grows */
+
+        if ((forward.kind == OP_CONV || forward.kind == OP_MAX_POOL || forward.kind == OP_AVERAGE_POOL) &&
+            add_back(plan, &forward) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The plan ------------------------------------------------------------------------------------------------ */
+
+/* One allocation for all buffers but the caller's two. */
+static int place_buffers(struct plan *plan)
+{
+    struct arena_item *items = malloc((size_t)plan->buffer_count * sizeof *items);
+
+    if (!items)
+        return error_set("out of memory while the network is planned");
+    for (int i = 0; i < plan->buffer_count; i++) {
+        items[i] = plan->buffers[i].item;
+        if (i < OWN || items[i].first < 0)
+            items[i].bytes = 0;
+    }
+    plan->bytes = arena_pack(items, plan->buffer_count);
+    if (plan->bytes != (size_t)-1)
+        plan->memory = device_alloc(plan->net->device, plan->bytes);
+    for (int i = OWN; plan->memory && i < plan->buffer_count; i++)
+        if (items[i].bytes > 0)
+            plan->buffers[i].tensor.data = (char *)plan->memory + items[i].offset;
+    free(items);
+    return plan->memory ? 0 : -1;
+}
+
+static void keep(struct plan *plan, int node, struct place place)
+{
+    if (place.buffer >= 0 && plan->buffers[place.buffer].tensor.data)
+        plan->kept[plan->kept_count++] =
+            (struct kept){.node = node, .place = place, .tensor = tensor_at(plan, place)};
+}
+
+/* Lists the signs of every node that writes some, and the winners of every pool. */
+static int list_kept(struct plan *plan)
+{
+    const struct layout *l = &plan->net->layout;
+
+    plan->kept = malloc(2 * NETWORK_NODES * sizeof *plan->kept);
+    if (!plan->kept)
+        return error_set("out of memory while the network is planned");
+    for (int i = 1; plan->net->gradient && i < plan->net->network->count; i++) {
+        enum node_kind kind = plan->net->network->nodes[i].kind;
+
+        if (!l->needed[i] || (kind != NODE_CONV && kind != NODE_MAX_POOL))
+            continue;
+        keep(plan, i, mask_at(plan, l->place[i]));
+        if (kind == NODE_MAX_POOL)
+            keep(plan, i, (struct place){plan->argmax[i], 0, l->place[i].count});
+    }
+    return 0;
+}
+
+/* Every target's output has at least one position. */
+static int check_size(const struct net *net, int64_t h, int64_t w)
+{
+    for (int i = 0; i < net->target_count; i++) {
+        int64_t shape[3];
+
+        network_shape(net->network, net->targets[i].node, h, w, shape);
+        if (shape[0] == 0) {
+            int64_t smallest = network_smallest(net->network, net->targets[i].node, 1);
+
+            return error_set("a picture of %lldx%lld pixels is too small for %s, which wants at least %lldx%lld",
+                             (long long)w, (long long)h, net->network->nodes[net->targets[i].node].name,
+                             (long long)smallest, (long long)smallest);
+        }
+    }
+    return 0;
+}
+
+struct plan *plan_new(struct net *net, int64_t h, int64_t w)
+{
+    struct plan *plan;
+
+    if (check_size(net, h, w) != 0)
+        return NULL;
+    plan = calloc(1, sizeof *plan);
+    if (!plan) {
+        error_set("out of memory while the network is planned");
+        return NULL;
+    }
+    plan->net = net;
+    error_set("out of memory while the network is planned"); /* stands unless a device says more */
+    if (add_layout_buffers(plan, h, w) != 0 || add_forward(plan) != 0 || (net->gradient && add_backward(plan) != 0) ||
+        place_buffers(plan) != 0 || list_kept(plan) != 0) {
+        plan_free(plan);
+        return NULL;
+    }
+    return plan;
+}
+
+void plan_free(struct plan *plan)
+{
+    if (!plan)
+        return;
+    for (int i = 0; i < plan->net->layout.groups; i++)
+        device_conv_free(plan->net->device, plan->convs[i]);
+    device_free(plan->net->device, plan->memory);
+    free(plan->kept);
+    free(plan->buffers);
+    free(plan->ops);
+    free(plan);
+}
+
+size_t plan_bytes(const struct plan *plan)
+{
+    return plan->bytes;
+}
+
+double plan_gradient_scale(const struct plan *plan)
+{
+    (void)plan; /* fp64, fp32 and bf16 gradients need no help; fp16's will */
+    return 1;
+}
+
+void plan_observe(struct plan *plan, plan_observer *observer, void *context)
+{
+    plan->observer = observer;
+    plan->observer_context = context;
+}
+
+int plan_kept(const struct plan *plan)
+{
+    return plan->kept_count;
+}
+
+const struct tensor *plan_kept_tensor(const struct plan *plan, int index, int *node)
+{
+    *node = plan->kept[index].node;
+    return &plan->kept[index].tensor;
+}
+
+/* Running ------------------------------------------------------------------------------------------------- */
+
+static void run_op(struct plan *plan, const struct op *op, struct ascent *state)
+{
+    struct device *device = plan->net->device;
+    struct tensor x = {0}, y = {0}, mask = {0}, argmax = {0};
+    const struct tensor *m = NULL, *winners = NULL;
+    void *scratch = op->scratch < 0 ? NULL : plan->buffers[op->scratch].tensor.data;
+
+    x = tensor_at(plan, op->x);
+    if (op->y.buffer >= 0)
+        y = tensor_at(plan, op->y);
+    if (op->mask.buffer >= 0) {
+        mask = tensor_at(plan, op->mask);
+        m = &mask;
+    }
+    if (op->argmax.buffer >= 0) {
+        argmax = tensor_at(plan, op->argmax);
+        winners = &argmax;
+    }
+    switch (op->kind) {
+    case OP_CONV:
+        device_conv(device, op->conv, &x, &y, m, scratch);
+        break;
+    case OP_CONV_BACK:
+        device_conv_back(device, op->conv, &y, &x, op->accumulate, m, scratch);
+        break;
+    case OP_MAX_POOL:
+        device_max_pool(device, &x, &y, winners, m);
+        break;
+    case OP_MAX_POOL_BACK:
+        device_max_pool_back(device, &y, winners, &x, op->accumulate, m);
+        break;
+    case OP_AVERAGE_POOL:
+        device_average_pool(device, &x, op->filter, &y, m);
+        break;
+    case OP_AVERAGE_POOL_BACK:
+        device_average_pool_back(device, &y, &x);
+        break;
+    case OP_GLOBAL_AVERAGE:
+        device_global_average(device, &x, &y);
+        break;
+    case OP_STIMULATE:
+        device_stimulate(device, &op->stimulation, &x, &y, op->accumulate, state);
+        break;
+    case OP_COMPLETE:
+        if (plan->observer)
+            plan->observer(plan->observer_context, op->node, &x);
+        break;
+    }
+}
+
+void plan_forward(struct plan *plan, const struct tensor *x, struct ascent *state)
+{
+    plan->buffers[PICTURE].tensor.data = x->data;
+    for (int i = 0; i < plan->forward_ops; i++)
+        run_op(plan, &plan->ops[i], state);
+}
+
+void plan_backward(struct plan *plan, const struct tensor *g)
+{
+    plan->buffers[GRADIENT].tensor.data = g->data;
+    for (int i = plan->forward_ops; i < plan->op_count; i++)
+        run_op(plan, &plan->ops[i], NULL);
+}
