@@ -1,0 +1,48 @@
+/* Our own direct convolution's inner part: what conv.c hands to conv_kernel.c, which is compiled once for each
+ * level of processor. */
+#ifndef PAREIDOLIA_CONV_KERNEL_H
+#define PAREIDOLIA_CONV_KERNEL_H
+
+#include "cpu.h"
+
+/* Output channels that are computed together; the packed weights come in blocks of as many, the last block in half
+ * of it where that is enough. */
+enum { CONV_BLOCK = 16, CONV_HALF = 8 };
+
+/* A correlation, to which forward and backward are reduced alike:
+ *
+ *     out[y * out_step + out_y][x * out_step + out_x][o] =
+ *         sum over r < kh, k < kw, i < cin of in[y * stride + r - pad_y][x * stride + k - pad_x][i] * w[r][k][i][o]
+ *
+ * for all positions of out that there are; in is 0 outside. Backward with stride 1 is this with the kernel flipped
+ * and transposed; with stride 2 it is four of these, one for each parity of row and column, over the taps that
+ * reach it (out_step 2). kh or kw may be 0 there: nothing reaches. */
+struct pass {
+    int kh, kw, stride;
+    int pad_y, pad_x; /* may be negative */
+    int out_step, out_y, out_x;
+    int cin, cout;
+    const float *weights; /* [block of o][kh][kw][cin][o in block] */
+};
+
+/* What becomes of a sum before it is stored. */
+struct finish {
+    const float *bias;         /* [cout, rounded up to CONV_HALF]; NULL: 0 */
+    bool relu;                 /* for outputs from `linear` on */
+    int linear;
+    bool accumulate;           /* add what out holds */
+    const struct tensor *mask; /* NULL: none */
+    bool write_mask;           /* mask = result > 0 for outputs from `linear` on, else: result is masked by it */
+};
+
+struct conv_kernels {
+    /* Runs pass on threads' tiles. */
+    void (*run)(const struct cpu *cpu, const struct pass *pass, const struct tensor *in, const struct tensor *out,
+                const struct finish *finish);
+    /* Applies ReLU and mask to what a library has left in out. */
+    void (*finish)(const struct cpu *cpu, const struct tensor *out, const struct finish *finish);
+};
+
+extern const struct conv_kernels cpu_conv_kernels_base, cpu_conv_kernels_v3;
+
+#endif

@@ -1,0 +1,129 @@
+/* The CPU device's inside: what its files share. Tensors are F32 or BF16 (fp32 arithmetic in either case), pictures
+ * F32. Work runs at once, on OpenMP's threads; every result is independent of how many there are. */
+#ifndef PAREIDOLIA_CPU_H
+#define PAREIDOLIA_CPU_H
+
+#include "host/device_ops.h"
+
+#include <omp.h>
+#include <string.h>
+
+/* Floats of one thread's tile: packed input rows of a convolution that stay in the second-level cache. */
+enum { CPU_TILE_FLOATS = 64 * 1024 };
+
+/* Sums over a tensor are made of this many parts, each of neighbouring rows and summed by one thread in order; so
+ * they are the same for any number of threads. */
+enum { CPU_PARTS = 256 };
+
+struct cpu {
+    struct device device; /* first, so that a struct device * is a struct cpu * */
+    struct device_ops ops;
+    int threads; /* of every parallel region: num_threads(cpu->threads) */
+    bool v3;     /* this processor runs what was compiled for x86-64-v3 (and it was) */
+    enum conv_engine engine;
+    struct dnnl *dnnl; /* NULL where the library cannot be used */
+    bool library;      /* convolutions ask oneDNN first */
+    const struct conv_kernels *kernels; /* our own convolution, for this level of processor */
+    float *tiles;      /* a tile of CPU_TILE_FLOATS for each thread */
+    double parts[CPU_PARTS];
+    bool failed;
+    char failure[512]; /* the first failure's sentence since the last wait */
+};
+
+/* Which of the device's threads asks: 0..threads - 1. */
+static inline int cpu_thread(void)
+{
+    return omp_get_thread_num();
+}
+
+/* Keeps the error sentence for the next call that waits; for queued operations, which cannot return it. */
+void cpu_fail(struct cpu *);
+
+/* The files whose loops want vector instructions are compiled twice: as they are, and on x86 once more with
+ * -march=x86-64-v3 -DCPU_LEVEL=v3 (then CPU_HAS_V3 is defined for device_cpu.c). What such a file exports is
+ * called CPU_LEVELED(name), which is name_base or name_v3. */
+#ifndef CPU_LEVEL
+#define CPU_LEVEL base
+#endif
+#define CPU_PASTE_EXPANDED(name, level) name##_##level
+#define CPU_PASTE(name, level) CPU_PASTE_EXPANDED(name, level)
+#define CPU_LEVELED(name) CPU_PASTE(name, CPU_LEVEL)
+
+static inline struct cpu *cpu_of(struct device *device)
+{
+    return (struct cpu *)device;
+}
+
+/* bfloat16 is the upper half of a float; conversion to it rounds to nearest, ties to even. NaN stays NaN. */
+static inline float bf16_to_float(uint16_t value)
+{
+    uint32_t bits = (uint32_t)value << 16;
+    float result;
+
+    memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
+static inline uint16_t float_to_bf16(float value)
+{
+    uint32_t bits;
+
+    memcpy(&bits, &value, sizeof bits);
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(bits >> 16 | 0x40u);
+    bits += 0x7fffu + (bits >> 16 & 1u);
+    return (uint16_t)(bits >> 16);
+}
+
+/* conv.c: our own direct convolution, and the choice between it and oneDNN's. */
+struct filter *cpu_filter_new(struct device *, const struct filter_desc *);
+void cpu_filter_free(struct device *, struct filter *);
+const float *cpu_filter_bias(const struct filter *); /* [cout], also of the linear outputs */
+struct conv *cpu_conv_new(struct device *, struct filter *, const struct tensor *x, const struct tensor *y,
+                          bool backward, size_t *scratch_bytes);
+void cpu_conv_free(struct device *, struct conv *);
+void cpu_conv(struct device *, struct conv *, const struct tensor *x, const struct tensor *y,
+              const struct tensor *mask, void *scratch);
+void cpu_conv_back(struct device *, struct conv *, const struct tensor *dy, const struct tensor *dx,
+                   bool accumulate, const struct tensor *mask, void *scratch);
+
+/* dnnl.c: the only file that includes oneDNN. */
+struct dnnl;        /* its engine and stream */
+struct dnnl_filter; /* one filter's parameters in plain form and in those that its convolutions asked for */
+struct dnnl_conv;   /* a forward and, if wanted, a backward primitive */
+
+/* Its primitives run on this many threads. NULL with an error where oneDNN fails to start; then our own convolution
+ * serves everything. */
+struct dnnl *dnnl_open(int threads);
+void dnnl_close(struct dnnl *);
+
+/* Whether this processor has the instructions (AVX-512) for which oneDNN 2.6 has matrix-product kernels. */
+bool dnnl_is_fast(struct dnnl *);
+
+/* Copies the parameters of desc (linear outputs' bias becomes 0). NULL with an error when memory is short. */
+struct dnnl_filter *dnnl_filter_new(struct dnnl *, const struct filter_desc *desc);
+void dnnl_filter_free(struct dnnl_filter *);
+
+/* Prepares the primitives. only_fast: NULL, without an error sentence, unless oneDNN's implementation is one of its
+ * matrix-product (brgemm) kernels for this processor and types; the others are slower than ours. */
+struct dnnl_conv *dnnl_conv_new(struct dnnl *, struct dnnl_filter *, const struct tensor *x, const struct tensor *y,
+                                bool backward, bool only_fast, size_t *scratch_bytes);
+void dnnl_conv_free(struct dnnl_conv *);
+
+/* y = conv(x) + bias, then ReLU unless the filter has linear outputs (the caller then applies it). The same for
+ * linear outputs without bias. Returns 0, or -1 with an error. */
+int dnnl_conv_run(struct dnnl_conv *, const struct tensor *x, const struct tensor *y, void *scratch);
+
+/* dx = [dx +] transposed conv(dy); the caller applies the mask. */
+int dnnl_conv_back_run(struct dnnl_conv *, const struct tensor *dy, const struct tensor *dx, bool accumulate,
+                       void *scratch);
+
+/* pool.c, ascent.c, picture.c: each puts its own operations into the table. */
+void cpu_pool_ops_base(struct device_ops *);
+void cpu_pool_ops_v3(struct device_ops *);
+void cpu_ascent_ops_base(struct device_ops *);
+void cpu_ascent_ops_v3(struct device_ops *);
+void cpu_picture_ops_base(struct device_ops *);
+void cpu_picture_ops_v3(struct device_ops *);
+
+#endif

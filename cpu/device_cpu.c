@@ -1,0 +1,193 @@
+/* The CPU device: opening, memory, and failures. Its operations are in conv.c, pool.c, ascent.c and picture.c.
+ * They are done when their call returns, so that waiting is only the moment at which a failure is told. */
+#include "conv_kernel.h"
+
+#include "host/error.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { CACHE_LINE = 64, HUGE_PAGE = 2 << 20, THREADS_MAX = 1024 };
+
+/* The plan's one allocation is large and walked over from end to end in every step: on huge pages it costs far
+ * fewer misses of the address cache. First touch stays with the threads that compute. */
+static void *memory_new(size_t bytes)
+{
+    size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
+    size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    void *memory = NULL;
+
+    if (rounded >= bytes)
+        memory = aligned_alloc(alignment, rounded ? rounded : alignment);
+    if (!memory) {
+        error_set("cannot allocate %zu bytes of memory", bytes);
+        return NULL;
+    }
+#ifdef MADV_HUGEPAGE
+    if (alignment == HUGE_PAGE)
+        madvise(memory, rounded, MADV_HUGEPAGE); /* advice only: may be declined */
+#endif
+    return memory;
+}
+
+static void *cpu_alloc(struct device *device, size_t bytes)
+{
+    (void)device;
+    return memory_new(bytes);
+}
+
+static void cpu_free(struct device *device, void *memory)
+{
+    (void)device;
+    free(memory);
+}
+
+void cpu_fail(struct cpu *cpu)
+{
+    if (cpu->failed)
+        return;
+    cpu->failed = true;
+    snprintf(cpu->failure, sizeof cpu->failure, "%s", error_message());
+}
+
+static int cpu_sync(struct device *device)
+{
+    struct cpu *cpu = cpu_of(device);
+
+    if (!cpu->failed)
+        return 0;
+    cpu->failed = false;
+    return error_set("%s", cpu->failure);
+}
+
+static int cpu_copy(struct device *device, void *to, const void *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+    return cpu_sync(device);
+}
+
+static void cpu_clear(struct device *device, void *memory, size_t bytes)
+{
+    enum { PIECE = 1 << 18 };
+    struct cpu *cpu = cpu_of(device);
+
+#pragma omp parallel for num_threads(cpu->threads) if (bytes > PIECE)
+    for (size_t first = 0; first < bytes; first += PIECE)
+        memset((char *)memory + first, 0, bytes - first < PIECE ? bytes - first : PIECE);
+}
+
+static void cpu_close(struct device *device)
+{
+    struct cpu *cpu = cpu_of(device);
+
+    dnnl_close(cpu->dnnl);
+    free(cpu->tiles);
+    free(cpu);
+}
+
+static const struct device_ops ops_base = {
+    .close = cpu_close,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .clear = cpu_clear,
+    .sync = cpu_sync,
+    .filter_new = cpu_filter_new,
+    .filter_free = cpu_filter_free,
+    .conv_new = cpu_conv_new,
+    .conv_free = cpu_conv_free,
+    .conv = cpu_conv,
+    .conv_back = cpu_conv_back,
+};
+
+/* Whether the second compilation is there and this processor has all that it uses. The three instruction sets
+ * that are asked for came after the rest of x86-64-v3 or together with it. */
+static bool has_v3(void)
+{
+#ifdef CPU_HAS_V3
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#else
+    return false;
+#endif
+}
+
+/* Fills in the operations that are compiled for this level of processor. */
+static void level_choose(struct cpu *cpu)
+{
+    struct device_ops *ops = &cpu->ops;
+
+    *ops = ops_base;
+#ifdef CPU_HAS_V3
+    if (cpu->v3) {
+        cpu->kernels = &cpu_conv_kernels_v3;
+        cpu_pool_ops_v3(ops);
+        cpu_ascent_ops_v3(ops);
+        cpu_picture_ops_v3(ops);
+        return;
+    }
+#endif
+    cpu->kernels = &cpu_conv_kernels_base;
+    cpu_pool_ops_base(ops);
+    cpu_ascent_ops_base(ops);
+    cpu_picture_ops_base(ops);
+}
+
+/* Sets the precision and the types that go with it. */
+static int precision_choose(struct device *device, const char *precision)
+{
+    device->picture = DTYPE_F32;
+    if (!precision || strcmp(precision, "fp32") == 0) {
+        device->precision = "fp32";
+        device->activation = DTYPE_F32;
+        return 0;
+    }
+    if (strcmp(precision, "bf16") == 0) {
+        device->precision = "bf16";
+        device->activation = DTYPE_BF16;
+        return 0;
+    }
+    return error_set("the cpu device has no precision \"%s\"; it has: fp32, bf16", precision);
+}
+
+/* 0 stands for all cores that this process may use. */
+static int threads_choose(int *threads, int wanted)
+{
+    if (wanted < 0 || wanted > THREADS_MAX)
+        return error_set("the cpu device takes 1 to %d threads, or 0 for all cores, not %d", THREADS_MAX, wanted);
+    *threads = wanted ? wanted : omp_get_num_procs();
+    if (*threads > THREADS_MAX)
+        *threads = THREADS_MAX;
+    return 0;
+}
+
+struct device *device_cpu_open(const struct device_options *options)
+{
+    struct cpu *cpu = calloc(1, sizeof *cpu);
+
+    if (!cpu) {
+        error_set("cannot allocate %zu bytes of memory", sizeof *cpu);
+        return NULL;
+    }
+    cpu->device.name = "cpu";
+    cpu->device.ops = &cpu->ops;
+    cpu->engine = options->engine;
+    cpu->v3 = has_v3();
+    level_choose(cpu);
+    if (precision_choose(&cpu->device, options->precision) || threads_choose(&cpu->threads, options->threads))
+        goto fail;
+    cpu->tiles = memory_new((size_t)cpu->threads * CPU_TILE_FLOATS * sizeof *cpu->tiles);
+    if (!cpu->tiles)
+        goto fail;
+    if (cpu->engine != CONV_OURS)
+        cpu->dnnl = dnnl_open(cpu->threads);
+    if (!cpu->dnnl && cpu->engine == CONV_LIBRARY)
+        goto fail;
+    cpu->library = cpu->dnnl && (cpu->engine == CONV_LIBRARY || dnnl_is_fast(cpu->dnnl));
+    return &cpu->device;
+
+fail:
+    cpu_close(&cpu->device);
+    return NULL;
+}
