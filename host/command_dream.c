@@ -1,0 +1,307 @@
+/* pareidolia dream: reads a picture, dreams on it, writes the result. Everything that can be found wrong before the
+ * weights are read is found before. */
+#include "commands.h"
+#include "error.h"
+#include "image.h"
+#include "interrupt.h"
+#include "log.h"
+#include "paths.h"
+#include "progress.h"
+#include "session.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct settings {
+    const char *output; /* NULL: derived from the picture's name */
+    const char *layer;
+    struct dream_options dream;
+    const char *save_octaves; /* NULL: not */
+    const char *log;          /* NULL: none */
+    int bits;                 /* 0: as the picture has it */
+    int quality;
+    bool quiet;
+};
+
+static const struct option dream_table[] = {
+    {.name = "layer",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct settings, layer),
+     .argument = "NAME",
+     .help = "what to stimulate: early layers give textures, later ones animals; also NAME:WEIGHT, and several "
+             "separated by commas"},
+    {.name = "octaves",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct settings, dream.octaves),
+     .argument = "N",
+     .help = "sizes to dream at, from small to full; more give larger shapes",
+     .least = 1,
+     .most = 100},
+    {.name = "octave-scale",
+     .kind = OPTION_NUMBER,
+     .offset = offsetof(struct settings, dream.octave_scale),
+     .argument = "X",
+     .help = "each size is this many times the one before",
+     .least = 1,
+     .above = true,
+     .most = INFINITY},
+    {.name = "iterations",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct settings, dream.iterations),
+     .argument = "N",
+     .help = "steps at each size; more are stronger",
+     .least = 0,
+     .most = 1000000},
+    {.name = "step",
+     .kind = OPTION_NUMBER,
+     .offset = offsetof(struct settings, dream.step),
+     .argument = "X",
+     .help = "length of a step; longer ones are stronger and coarser, negative ones take away what the layer sees",
+     .least = -INFINITY,
+     .most = INFINITY},
+    {.name = "max-loss",
+     .kind = OPTION_NUMBER,
+     .offset = offsetof(struct settings, dream.max_loss),
+     .argument = "X",
+     .help = "a size is left when the loss, which is how strongly the layer responds, passes this; or none",
+     .least = -INFINITY,
+     .most = INFINITY,
+     .none = true},
+    {.name = NULL},
+};
+
+static const struct option output_table[] = {
+    {.name = "output",
+     .letter = 'o',
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct settings, output),
+     .argument = "FILE",
+     .help = "the result, .png or .jpg (default: IMAGE's name with _dream.png, in the current directory)"},
+    {.name = "bits",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct settings, bits),
+     .argument = "N",
+     .help = "bits a sample of a PNG, 8 or 16; 0 is as IMAGE has them",
+     .least = 0,
+     .most = 16},
+    {.name = "quality",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct settings, quality),
+     .argument = "N",
+     .help = "quality of a JPEG",
+     .least = 1,
+     .most = 100},
+    {.name = "save-octaves",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct settings, save_octaves),
+     .argument = "DIR",
+     .help = "also write the picture after each size into this directory, and final_dream.png"},
+    {.name = "log",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct settings, log),
+     .argument = "FILE",
+     .help = "write settings, times, and the loss of every step as JSON"},
+    {.name = "quiet",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct settings, quiet),
+     .help = "print nothing but errors"},
+    {.name = NULL},
+};
+
+/* A dream that the user waits for. */
+struct job {
+    const char *image;
+    char *output; /* owned */
+    const struct settings *settings;
+    struct image_format format;
+    struct progress progress;
+};
+
+/* Writes picture into --save-octaves' directory. */
+static int save_into_directory(const struct job *job, const char *name, const struct image *picture)
+{
+    char *path = path_join(job->settings->save_octaves, name);
+
+    if (!path)
+        return -1;
+    int result = image_write(path, picture, &job->format);
+    free(path);
+    return result;
+}
+
+/* The observer ---------------------------------------------------------------------------------------------- */
+
+static bool on_wanted(void *context)
+{
+    (void)context;
+    return !interrupt_requested();
+}
+
+static void on_octave_begin(void *context, const struct dream_log *log, int octave)
+{
+    progress_octave_begin(&((struct job *)context)->progress, log, octave);
+}
+
+static void on_steps(void *context, const struct dream_log *log, int octave)
+{
+    progress_steps(&((struct job *)context)->progress, log, octave);
+}
+
+static void on_octave_end(void *context, const struct dream_log *log, int octave)
+{
+    progress_octave_end(&((struct job *)context)->progress, log, octave);
+}
+
+static int on_picture(void *context, const struct dream_log *log, int octave, const struct image *picture)
+{
+    const struct job *job = context;
+    char name[96];
+
+    snprintf(name, sizeof name, "dream_at_scale_(%" PRId64 ", %" PRId64 ").png", picture->height, picture->width);
+    if (save_into_directory(job, name, picture))
+        return -1;
+    return octave + 1 == log->octaves ? save_into_directory(job, "final_dream.png", picture) : 0;
+}
+
+/* The command ----------------------------------------------------------------------------------------------- */
+
+/* No file that is written may be the one that is read, nor another that is written. */
+static int check_distinct(const struct job *job)
+{
+    const char *log = job->settings->log;
+
+    if (path_same_file(job->output, job->image))
+        return error_set("%s: is the picture itself; give the result another name", job->output);
+    if (log && path_same_file(log, job->image))
+        return error_set("--log %s: is the picture itself; give the log another name", log);
+    if (log && path_same_file(log, job->output))
+        return error_set("--log %s: is the result's name, too; give the log another", log);
+    return 0;
+}
+
+static int check_outputs(const struct job *job)
+{
+    const struct settings *settings = job->settings;
+
+    if (image_check_output(job->output))
+        return -1;
+    if (settings->save_octaves && path_check_directory(settings->save_octaves))
+        return error_prefix("--save-octaves");
+    if (settings->log && path_check_output(settings->log))
+        return error_prefix("--log");
+    return 0;
+}
+
+/* Dreams on picture and writes what was asked for. */
+static int dream_and_write(struct job *job, struct session *session, const struct session_options *options,
+                           struct image *picture)
+{
+    const struct settings *settings = job->settings;
+    struct dream_observer observer = {.context = job,
+                                      .wanted = on_wanted,
+                                      .octave_begin = on_octave_begin,
+                                      .steps = on_steps,
+                                      .octave_end = on_octave_end,
+                                      .picture = settings->save_octaves ? on_picture : NULL};
+    struct log_header header = {.image = job->image,
+                                .output = job->output,
+                                .height = picture->height,
+                                .width = picture->width,
+                                .layer = settings->layer,
+                                .device = session->device,
+                                .threads = options->threads,
+                                .weights = weights_path(session->weights),
+                                .options = &settings->dream};
+    struct dream_log log = {0};
+
+    progress_init(&job->progress, settings->quiet, settings->layer, settings->dream.max_loss);
+    int result = dream(session->net, session->device, picture, &settings->dream, &observer, &log);
+    progress_clear(&job->progress);
+    if (result > 0)
+        result = error_set("interrupted; no picture was written");
+    if (!result)
+        result = image_write(job->output, picture, &job->format);
+    if (!result && settings->log)
+        result = log_write(settings->log, &header, &log);
+    if (!result && !settings->quiet)
+        fprintf(stderr, "%s\n", job->output);
+    dream_log_free(&log);
+    return result;
+}
+
+/* The rest, once the command line has been understood. */
+static enum exit_status job_run(struct job *job, const struct session_options *options)
+{
+    enum exit_status status = STATUS_FAILED;
+    struct network network;
+    struct targets targets;
+    struct session session = {0};
+    struct image picture = {0};
+
+    if (network_init(&network, NULL))
+        goto fail;
+    if (targets_parse(&network, job->settings->layer, &targets) || check_distinct(job)) {
+        status = STATUS_USAGE;
+        goto fail;
+    }
+    if (check_outputs(job) || image_read(job->image, &picture) ||
+        targets_check_stimulated(&network, &targets, job->image, picture.height, picture.width))
+        goto fail;
+    job->format.bits = job->settings->bits ? job->settings->bits : picture.bits;
+    if (session_open(&session, options, &targets, true, false))
+        goto fail;
+    if (!job->settings->quiet)
+        session_notice(&session);
+    interrupt_catch();
+    if (dream_and_write(job, &session, options, &picture))
+        goto fail;
+    status = STATUS_DONE;
+
+fail:
+    image_free(&picture);
+    session_close(&session);
+    return status;
+}
+
+enum exit_status command_dream(int argc, char **argv)
+{
+    struct settings settings = {.layer = "activation_41", .dream = dream_defaults(), .quality = 95};
+    struct session_options options = {0};
+    const struct command_line line = {
+        .command = "dream",
+        .operand = "IMAGE",
+        .about =
+            "Changes a picture step by step so that a layer of Inception-v3 responds to it more and more: what "
+            "the layer half sees becomes visible. IMAGE is a PNG or JPEG.",
+        .groups = {{"the dream", dream_table, &settings},
+                   {"the files", output_table, &settings},
+                   {"the network", session_option_table, &options}},
+    };
+    struct job job = {.settings = &settings};
+
+    switch (options_parse(&line, argc, argv, &job.image)) {
+    case OPTIONS_HELP:
+        return STATUS_DONE;
+    case OPTIONS_WRONG:
+        return STATUS_USAGE;
+    case OPTIONS_PARSED:
+        break;
+    }
+    if (settings.bits != 0 && settings.bits != 8 && settings.bits != 16) {
+        error_set("--bits %d: must be 8 or 16, or 0", settings.bits);
+        return STATUS_USAGE;
+    }
+    job.format.quality = settings.quality;
+    job.output = settings.output ? strdup(settings.output) : path_derive(job.image, "_dream.png");
+    if (!job.output) {
+        error_set("no memory for a path");
+        return STATUS_FAILED;
+    }
+    enum exit_status status = job_run(&job, &options);
+    free(job.output);
+    return status;
+}

@@ -1,0 +1,248 @@
+/* pareidolia dump: what one step computes from a picture, as arrays, for whoever compares this program with
+ * another: the loss, the layer's activation and the raw gradient. */
+#include "commands.h"
+#include "error.h"
+#include "image.h"
+#include "interrupt.h"
+#include "npy.h"
+#include "paths.h"
+#include "session.h"
+#include "transfer.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct settings {
+    const char *layer;
+    const char *activation; /* NULL: not written */
+    const char *gradient;   /* NULL: not computed */
+};
+
+static const struct option dump_table[] = {
+    {.name = "layer",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct settings, layer),
+     .argument = "NAME",
+     .help = "the layer to stimulate; also NAME:WEIGHT, and several separated by commas"},
+    {.name = "activation",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct settings, activation),
+     .argument = "FILE.npy",
+     .help = "write the layer's activation, shape (1, height, width, channels)"},
+    {.name = "gradient",
+     .kind = OPTION_TEXT,
+     .offset = offsetof(struct settings, gradient),
+     .argument = "FILE.npy",
+     .help = "write the gradient of the loss at the picture, not normalised, shape (1, height, width, 3)"},
+    {.name = NULL},
+};
+
+/* An array on its way from the device to a file. */
+struct array {
+    enum dtype type;
+    int64_t h, w;
+    int c;
+    void *values; /* owned */
+};
+
+static int array_download(struct device *device, const struct tensor *tensor, struct array *out)
+{
+    enum dtype type = tensor->type == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32;
+    size_t bytes = dtype_bytes(type, tensor->h * tensor->w * tensor->c);
+
+    *out = (struct array){type, tensor->h, tensor->w, tensor->c, malloc(bytes)};
+    if (!out->values)
+        return error_set("no memory for an array of %zu bytes", bytes);
+    return tensor_download(device, tensor, type, out->values);
+}
+
+/* Divides by what the device has multiplied the gradient with. */
+static void array_unscale(struct array *array, double scale)
+{
+    for (int64_t i = 0; i < array->h * array->w * array->c; i++) {
+        if (array->type == DTYPE_F64)
+            ((double *)array->values)[i] /= scale;
+        else
+            ((float *)array->values)[i] = (float)((double)((float *)array->values)[i] / scale);
+    }
+}
+
+static int array_write(const char *path, const struct array *array)
+{
+    return npy_write(path, array->type, array->h, array->w, array->c, array->values);
+}
+
+/* What a step from a picture gives. */
+struct result {
+    double loss;
+    struct array activation, gradient; /* empty where not asked for */
+};
+
+static void result_free(struct result *result)
+{
+    free(result->activation.values);
+    free(result->gradient.values);
+}
+
+/* Catches the target's activation as the forward pass goes by. */
+struct catcher {
+    struct device *device;
+    int node;
+    struct array *activation;
+    int result;
+};
+
+static void catch_activation(void *context, int node, const struct tensor *activation)
+{
+    struct catcher *catcher = context;
+
+    if (node == catcher->node)
+        catcher->result = array_download(catcher->device, activation, catcher->activation);
+}
+
+/* Runs the plan on x and collects what was asked for. g has no data where no gradient is wanted. */
+static int step_run(struct device *device, struct plan *plan, const struct tensor *x, const struct tensor *g,
+                    struct ascent *state, struct catcher *catcher, struct result *out)
+{
+    struct ascent numbers;
+
+    device_clear(device, state, ascent_bytes(0));
+    if (catcher->activation)
+        plan_observe(plan, catch_activation, catcher);
+    plan_forward(plan, x, state);
+    if (g->data)
+        plan_backward(plan, g);
+    if (device_ascent_read(device, state, 0, &numbers) || catcher->result)
+        return -1;
+    out->loss = numbers.current.loss;
+    if (g->data) {
+        if (array_download(device, g, &out->gradient))
+            return -1;
+        array_unscale(&out->gradient, plan_gradient_scale(plan));
+    }
+    return 0;
+}
+
+/* One step from picture. */
+static int step_compute(struct session *session, const struct targets *targets, const struct settings *settings,
+                        const struct image *picture, struct result *out)
+{
+    struct device *device = session->device;
+    struct tensor x = {.h = picture->height, .w = picture->width, .c = 3, .pitch = 3, .type = device->picture};
+    struct tensor g = x;
+    struct catcher catcher = {device, targets->target[0].node, settings->activation ? &out->activation : NULL, 0};
+    struct ascent *state = NULL;
+    int result = -1;
+
+    struct plan *plan = plan_new(session->net, picture->height, picture->width);
+    if (!plan)
+        return -1;
+    x.data = device_alloc(device, tensor_bytes(&x));
+    if (!x.data)
+        goto fail;
+    if (settings->gradient && !(g.data = device_alloc(device, tensor_bytes(&g))))
+        goto fail;
+    state = device_alloc(device, ascent_bytes(0));
+    if (!state || tensor_upload(device, &x, picture->pixels))
+        goto fail;
+    result = step_run(device, plan, &x, &g, state, &catcher, out);
+
+fail:
+    device_free(device, state);
+    device_free(device, g.data);
+    device_free(device, x.data);
+    plan_free(plan);
+    return result;
+}
+
+/* Checks that what is asked for can be written. */
+static enum exit_status check_outputs(const char *image, const struct settings *settings,
+                                      const struct targets *targets)
+{
+    const char *paths[] = {settings->activation, settings->gradient};
+
+    if (settings->activation && targets->count > 1) {
+        error_set("--activation %s: writes one layer's activation; --layer names %d", settings->activation,
+                  targets->count);
+        return STATUS_USAGE;
+    }
+    if (paths[0] && paths[1] && path_same_file(paths[0], paths[1])) {
+        error_set("%s: cannot be both activation and gradient", paths[0]);
+        return STATUS_USAGE;
+    }
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        if (!paths[i])
+            continue;
+        if (path_same_file(paths[i], image)) {
+            error_set("%s: is the picture itself; give the array another name", paths[i]);
+            return STATUS_USAGE;
+        }
+        if (path_check_output(paths[i]))
+            return STATUS_FAILED;
+    }
+    return STATUS_DONE;
+}
+
+static enum exit_status dump(const char *image, const struct settings *settings,
+                             const struct session_options *options)
+{
+    enum exit_status status = STATUS_USAGE;
+    struct session session = {0};
+    struct image picture = {0};
+    struct result result = {0};
+    struct network network;
+    struct targets targets;
+
+    if (network_init(&network, NULL) || targets_parse(&network, settings->layer, &targets))
+        return STATUS_USAGE;
+    status = check_outputs(image, settings, &targets);
+    if (status != STATUS_DONE)
+        return status;
+    status = STATUS_FAILED;
+    if (image_read(image, &picture) ||
+        targets_check_reached(&network, &targets, image, picture.height, picture.width) ||
+        session_open(&session, options, &targets, true, false))
+        goto fail;
+    session_notice(&session);
+    if (step_compute(&session, &targets, settings, &picture, &result))
+        goto fail;
+    interrupt_catch(); /* so that a file that has been begun is ended or removed */
+    if (settings->activation && array_write(settings->activation, &result.activation))
+        goto fail;
+    if (settings->gradient && array_write(settings->gradient, &result.gradient))
+        goto fail;
+    printf("loss %.17g\n", result.loss);
+    status = STATUS_DONE;
+
+fail:
+    result_free(&result);
+    image_free(&picture);
+    session_close(&session);
+    return status;
+}
+
+enum exit_status command_dump(int argc, char **argv)
+{
+    struct settings settings = {.layer = "activation_41"};
+    struct session_options options = {0};
+    const struct command_line line = {
+        .command = "dump",
+        .operand = "IMAGE",
+        .about =
+            "Computes loss and gradient for a picture once, as a step of a dream does, prints the loss with all "
+            "its digits, and writes arrays in NumPy's format: float64 from the reference device, else float32.",
+        .groups = {{"the step", dump_table, &settings}, {"the network", session_option_table, &options}},
+    };
+    const char *image = NULL;
+
+    switch (options_parse(&line, argc, argv, &image)) {
+    case OPTIONS_HELP:
+        return STATUS_DONE;
+    case OPTIONS_WRONG:
+        return STATUS_USAGE;
+    case OPTIONS_PARSED:
+        break;
+    }
+    return dump(image, &settings, &options);
+}

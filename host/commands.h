@@ -1,0 +1,14 @@
+/* The program's commands. Each takes what follows its name on the command line, prints results to stdout and
+ * progress to stderr, and returns the program's exit status; unless that is 0, error.h has the sentence to
+ * print. */
+#ifndef PAREIDOLIA_COMMANDS_H
+#define PAREIDOLIA_COMMANDS_H
+
+enum exit_status { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
+
+enum exit_status command_dream(int argc, char **argv);
+enum exit_status command_classify(int argc, char **argv);
+enum exit_status command_layers(int argc, char **argv);
+enum exit_status command_dump(int argc, char **argv);
+
+#endif

@@ -1,0 +1,32 @@
+/* Notes that the program is to end. What follows from it is the caller's, outside the handler. */
+#include "interrupt.h"
+
+#include <signal.h>
+#include <stddef.h>
+
+static volatile sig_atomic_t requested;
+
+static void note_request(int signal_number)
+{
+    (void)signal_number;
+    requested = 1;
+}
+
+void interrupt_catch(void)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        struct sigaction action = {.sa_handler = note_request, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+        struct sigaction inherited;
+        if (sigaction(signals[i], NULL, &inherited) || inherited.sa_handler == SIG_IGN)
+            continue;
+        sigemptyset(&action.sa_mask);
+        sigaction(signals[i], &action, NULL);
+    }
+}
+
+bool interrupt_requested(void)
+{
+    return requested;
+}

@@ -1,0 +1,19 @@
+/* JSON values that cJSON alone does not give: numbers that may not be finite, texts that may not be UTF-8. */
+#ifndef PAREIDOLIA_JSON_H
+#define PAREIDOLIA_JSON_H
+
+#include <cjson/cJSON.h>
+#include <stdio.h>
+
+/* Adds value under name; null where it is not finite, which JSON cannot say. Numbers are printed with as many
+ * digits as bring back the same double. */
+void json_add_number(cJSON *object, const char *name, double value);
+
+/* Adds text under name, null for NULL. What is not UTF-8, which file names may be, is replaced by U+FFFD. */
+void json_add_text(cJSON *object, const char *name, const char *text);
+
+/* Prints value and a line end to file and deletes it. Returns 0, or -1 with an error where memory or the file
+ * fails. value may be NULL: memory has failed already. */
+int json_print(FILE *file, cJSON *value);
+
+#endif

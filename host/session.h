@@ -1,0 +1,35 @@
+/* What every command that computes needs: a device, weights, the network, and its filters on the device. */
+#ifndef PAREIDOLIA_SESSION_H
+#define PAREIDOLIA_SESSION_H
+
+#include "options.h"
+#include "targets.h"
+
+/* Values of session_option_table; zeroed: every default. */
+struct session_options {
+    const char *device;    /* NULL: the best in this build */
+    const char *precision; /* NULL: the device's own */
+    int threads;           /* 0: all */
+    const char *weights;   /* NULL: what weights_find finds */
+};
+
+extern const struct option session_option_table[];
+
+/* A zeroed session is empty and safe to close. */
+struct session {
+    struct device *device;
+    struct weights *weights;
+    struct network network;
+    struct net *net;
+};
+
+/* Opens all of it for targets (see net_open for gradient). Prefers weights with a dense layer where `dense` is set
+ * and none are named. Returns 0, or -1 with an error; the session is then closed. */
+int session_open(struct session *session, const struct session_options *options, const struct targets *targets,
+                 bool gradient, bool dense);
+void session_close(struct session *session);
+
+/* Tells the user on stderr that the weights are untrained, where they are. */
+void session_notice(const struct session *session);
+
+#endif
