@@ -1,0 +1,78 @@
+#!/bin/sh
+# Dreams and dumps of a small picture by the untrained network: what is printed and written, the same bytes each time.
+. "$(dirname "$0")/expect.sh"
+
+cp "$data/small.png" picture.png
+export PAREIDOLIA_WEIGHTS=untrained
+notice='pareidolia: the weights are untrained, so the shapes mean nothing; weights/fetch.sh gets real ones'
+quick="--layer activation_3 --octaves 2 --iterations 2"
+
+# shellcheck disable=SC2086 # $quick is several arguments
+{
+    expect 0 '' "$notice
+octave 1/2 (114x85): 2 steps, loss *, * s
+octave 2/2 (160x120): 2 steps, loss *, * s
+picture_dream.png" dream picture.png $quick --threads 2
+    expect 0 '' '' dream picture.png $quick --threads 2 --quiet -o twice.png
+    expect 0 '' '' dream picture.png $quick --threads 1 --quiet -o one_thread.png
+    same picture_dream.png twice.png
+    same picture_dream.png one_thread.png
+    cmp -s picture.png picture_dream.png && fail "the dream is the picture"
+
+    mkdir octaves
+    expect 0 '' '' dream picture.png $quick --quiet -o log.jpg --log log.json --save-octaves octaves
+    [ "$(ls octaves)" = 'dream_at_scale_(120, 160).png
+dream_at_scale_(85, 114).png
+final_dream.png' ] || fail "--save-octaves wrote: $(ls octaves)"
+    same octaves/final_dream.png picture_dream.png
+    compare log '{*"program":	"pareidolia",*"layer":	"activation_3",*"octaves":	\[{*"height":	85,*"width":	114,*"silent":	false,*"steps":	\[{*"loss":	0.*"mean_abs_gradient":	*}, {*}\]*}, {*}\]
+}' log.json log.json
+    if command -v python3 >/dev/null; then
+        python3 -c 'import json, sys
+log = json.load(open("log.json"))
+sys.exit([len(o["steps"]) for o in log["octaves"]] != [2, 2] or log["max_loss"] != 20)' || fail "log.json"
+    else
+        skip "whether the log is valid JSON: there is no python3"
+    fi
+
+    # The loss that ends an octave
+    expect 0 '' "*
+octave 1/2 (114x85): 0 steps, ended by loss *
+octave 2/2 (160x120): 0 steps, ended by loss *
+out.png" dream picture.png $quick -o out.png --max-loss 0.0001
+    expect 1 '' "*at octave 2 the picture left the range of numbers; take a smaller step" \
+        dream picture.png $quick -o nan.png --step 1e38 --max-loss none
+}
+
+# An octave that is too small is said; so are too many octaves.
+expect 0 '' "*
+octave 1/2 (80x60): too small for mixed3 to be stimulated; left as it is
+octave 2/2 (160x120): 1 step, *" dream picture.png -o out.png --layer mixed3 --octaves 2 --octave-scale 2 --iterations 1
+expect 1 '' '*the smallest of 30 octaves, * would be 0x0 pixels; take fewer octaves or a smaller scale' \
+    dream picture.png -o none.png --layer activation_1 --octaves 30
+
+# Ctrl-C in the middle of an octave. Background commands of a shell without job control ignore SIGINT: undo that.
+if env --default-signal=INT true 2>/dev/null; then
+    before=$(ls -A)
+    env --default-signal=INT "$program" dream picture.png -o interrupted.png --layer mixed0 --octaves 1 \
+        --iterations 100000 --step 0 --log interrupted.json >"$work/out" 2>"$work/err" &
+    child=$!
+    while [ ! -s "$work/err" ] && kill -0 $child; do sleep 0.1; done # the notice comes just before the dream
+    sleep 1
+    kill -INT $child
+    wait $child
+    [ $? -eq 1 ] || fail "interrupted dream: exit status is not 1"
+    compare stderr '*pareidolia: interrupted; no picture was written' "$work/err" "interrupted dream"
+    [ "$(ls -A)" = "$before" ] || fail "interrupted dream: left files behind: $(ls -A)"
+else
+    skip "Ctrl-C: env does not know --default-signal"
+fi
+
+# One step, for comparison: 128 bytes of header and the values
+expect 0 'loss 0.[0-9]*' "$notice" dump picture.png --layer activation_3 --activation a.npy --gradient g.npy
+[ "$(wc -c <a.npy)" -eq $((128 + 57 * 77 * 64 * 4)) ] || fail "a.npy: $(wc -c <a.npy) bytes"
+[ "$(wc -c <g.npy)" -eq $((128 + 120 * 160 * 3 * 4)) ] || fail "g.npy: $(wc -c <g.npy) bytes"
+expect 0 'loss 0.[0-9]*' "$notice" dump picture.png --layer activation_1 --device reference --gradient g8.npy
+[ "$(wc -c <g8.npy)" -eq $((128 + 120 * 160 * 3 * 8)) ] || fail "g8.npy: $(wc -c <g8.npy) bytes"
+
+finish

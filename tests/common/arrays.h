@@ -1,0 +1,41 @@
+/* Arrays that another program has stored (safetensors, float32), and how far two arrays are apart. */
+#ifndef PAREIDOLIA_TESTS_ARRAYS_H
+#define PAREIDOLIA_TESTS_ARRAYS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct array {
+    char *name;
+    int rank;
+    int64_t shape[4];
+    int64_t count;
+    const float *values; /* of the file */
+};
+
+struct arrays {
+    int count;
+    struct array *array;
+    void *file;
+};
+
+/* Reads dir/name; prints what is wrong and ends the program where it cannot be read. */
+struct arrays arrays_open(const char *dir, const char *name);
+void arrays_close(struct arrays *arrays);
+
+/* The array of that name (printf format), or NULL. */
+const struct array *arrays_find(const struct arrays *arrays, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+struct difference {
+    double relative_l2; /* |a - b| / |b| */
+    double cosine;
+    double largest;     /* |a - b| */
+    int64_t at;         /* where the largest is */
+};
+
+/* How far a is from b. */
+struct difference difference_of(const double *a, const float *b, int64_t count);
+struct difference difference_of_doubles(const double *a, const double *b, int64_t count);
+
+#endif

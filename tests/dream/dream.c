@@ -1,0 +1,170 @@
+/* Whole dreams: the same bytes whatever the threads, what the largest loss stops, and the article's run beside
+ * Keras's. What the loop asks of a device on the way is loop.c's business.
+ * usage: dream | dream article PRECISION (wants PAREIDOLIA_GOLDEN and PAREIDOLIA_WEIGHTS) */
+#include "tests/check.h"
+#include "tests/common/evaluation.h"
+
+#include "host/dream.h"
+#include "host/error.h"
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <string.h>
+
+/* A smooth picture with some structure, the same everywhere. */
+static struct image new_picture(int64_t w, int64_t h)
+{
+    struct image picture = {.width = w, .height = h, .bits = 8};
+
+    picture.pixels = malloc((size_t)(w * h * 3) * sizeof *picture.pixels);
+    must(picture.pixels, "malloc");
+    for (int64_t i = 0; i < w * h * 3; i++)
+        picture.pixels[i] = (float)(((i / 3 % w) * (3 + i % 3) + (i / 3 / w) * 5) % 97) / 48.5f - 1;
+    return picture;
+}
+
+struct opened {
+    struct device *device;
+    struct weights *weights;
+    struct network network;
+    struct net *net;
+};
+
+static struct opened open_net(const char *weights, const char *layer, struct device_options options)
+{
+    struct opened o = {.device = device_open("cpu", &options), .weights = weights_open(weights)};
+    struct target target = {.weight = 1};
+
+    must(o.device && o.weights && network_init(&o.network, o.weights) == 0, "open");
+    target.node = network_find(&o.network, layer);
+    must(target.node >= 0, layer);
+    o.net = net_open(o.device, &o.network, o.weights, &target, 1, true);
+    must(o.net, "net_open");
+    return o;
+}
+
+static void close_net(struct opened *o)
+{
+    net_close(o->net);
+    weights_close(o->weights);
+    device_close(o->device);
+}
+
+/* Dreams on a fresh picture; the caller frees both results. */
+static struct image dreamed(const char *layer, int threads, const struct dream_options *options,
+                            struct dream_log *log)
+{
+    struct opened o = open_net("untrained", layer, (struct device_options){.threads = threads});
+    struct image picture = new_picture(163, 121);
+
+    must(dream(o.net, o.device, &picture, options, NULL, log) == 0, "dream");
+    close_net(&o);
+    return picture;
+}
+
+static void test_same_bytes(void)
+{
+    struct dream_options options = dream_defaults();
+    struct image first, other;
+    struct dream_log log = {0};
+    size_t bytes = 163 * 121 * 3 * sizeof(float);
+
+    options.iterations = 3;
+    first = dreamed("mixed2", 1, &options, &log);
+    for (int threads = 1; threads <= 3; threads++) {
+        struct dream_log again = {0};
+
+        other = dreamed("mixed2", threads, &options, &again);
+        CHECK(memcmp(first.pixels, other.pixels, bytes) == 0, "other bytes with %d threads", threads);
+        for (int i = 0; i < log.octaves; i++)
+            CHECK(log.octave[i].steps == 3 && memcmp(log.octave[i].records, again.octave[i].records,
+                                                     3 * sizeof *log.octave[i].records) == 0,
+                  "octave %d: other records with %d threads", i, threads);
+        image_free(&other);
+        dream_log_free(&again);
+    }
+    image_free(&first);
+    dream_log_free(&log);
+}
+
+/* max_loss at a step's own loss: the next step's is above and is recorded but not applied, so the picture is that
+ * of a run that had one step less. */
+static void test_stop(void)
+{
+    struct dream_options options = {.octaves = 1, .octave_scale = 1.4, .iterations = 4, .step = 0.01, .max_loss = INFINITY};
+    struct dream_log all = {0}, stopped = {0}, shorter = {0};
+    struct image picture = dreamed("mixed0", 0, &options, &all), cut, fewer;
+
+    CHECK(all.octave[0].steps == 4 && !all.octave[0].stopped, "%lld steps", (long long)all.octave[0].steps);
+    CHECK(all.octave[0].records[3].loss > all.octave[0].records[0].loss, "the loss rises: %g to %g",
+          all.octave[0].records[0].loss, all.octave[0].records[3].loss);
+    options.max_loss = all.octave[0].records[1].loss;
+    cut = dreamed("mixed0", 0, &options, &stopped);
+    options.max_loss = INFINITY;
+    options.iterations = 2;
+    fewer = dreamed("mixed0", 0, &options, &shorter);
+    CHECK(stopped.octave[0].stopped && stopped.octave[0].steps == 3, "%lld steps, stopped %d",
+          (long long)stopped.octave[0].steps, stopped.octave[0].stopped);
+    CHECK(memcmp(cut.pixels, fewer.pixels, 163 * 121 * 3 * sizeof(float)) == 0, "the step above was applied");
+    image_free(&picture);
+    image_free(&cut);
+    image_free(&fewer);
+    dream_log_free(&all);
+    dream_log_free(&stopped);
+    dream_log_free(&shorter);
+}
+
+/* The article's run on the cloud, against the loss path of Keras in float64. */
+static void test_article(const char *precision)
+{
+    const char *golden = check_data("PAREIDOLIA_GOLDEN");
+    struct opened o = open_net(check_data("PAREIDOLIA_WEIGHTS"), "activation_41",
+                               (struct device_options){.precision = precision});
+    struct dream_options options = dream_defaults();
+    struct dream_log log = {0};
+    struct image picture;
+    char path[4096];
+    static char text[1 << 20];
+    const cJSON *octave;
+    int i = 0;
+
+    snprintf(path, sizeof path, "%s/cloud_480x269.png", golden);
+    must(image_read(path, &picture) == 0, path);
+    must(dream(o.net, o.device, &picture, &options, NULL, &log) == 0, "dream");
+    snprintf(path, sizeof path, "%s/article/run.json", golden);
+    FILE *file = fopen(path, "rb");
+    must(file && fread(text, 1, sizeof text - 1, file) > 0, path);
+    fclose(file);
+    cJSON *run = cJSON_Parse(text);
+
+    cJSON_ArrayForEach(octave, cJSON_GetObjectItem(run, "float64"))
+    {
+        const cJSON *steps = cJSON_GetObjectItem(octave, "loss_meanabs");
+        double keras = cJSON_GetArrayItem(cJSON_GetArrayItem(steps, 19), 0)->valuedouble;
+        const struct octave_log *ours = &log.octave[i++];
+
+        CHECK(ours->steps == 20 && ours->silent == (keras == 0), "octave %d: %lld steps", i, (long long)ours->steps);
+        /* Keras's own float32 and PyTorch in four precisions come within 5%. */
+        CHECK(fabs(ours->records[19].loss - keras) <= 0.08 * keras, "octave %d: loss %g, Keras %g", i,
+              ours->records[19].loss, keras);
+        printf("octave %d, %lldx%lld: loss at the end %.4f, Keras %.4f (%+.1f%%)\n", i, (long long)ours->width,
+               (long long)ours->height, ours->records[19].loss, keras,
+               keras > 0 ? 100 * (ours->records[19].loss / keras - 1) : 0);
+    }
+    CHECK(i == 4, "%d octaves", i);
+    cJSON_Delete(run);
+    image_free(&picture);
+    dream_log_free(&log);
+    close_net(&o);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3) {
+        test_article(argv[2]);
+    } else {
+        test_same_bytes();
+        test_stop();
+    }
+    return check_result();
+}
