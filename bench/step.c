@@ -1,0 +1,130 @@
+/* Times our step: loss and gradient of a target at a random picture, weights loaded, after a warm-up.
+ * usage: bench_step WEIGHTS LAYER WIDTH HEIGHT DEVICE PRECISION THREADS SECONDS
+ * Repeats for about SECONDS (at least 3 times) and prints one line: minimum and median seconds, GFLOP/s at the
+ * median (multiply-adds counted as 2, forward and backward), and the plan's bytes. */
+#include "host/error.h"
+#include "host/net.h"
+#include "host/transfer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MOST_RUNS = 1000 };
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void must(bool succeeded)
+{
+    if (succeeded)
+        return;
+    fprintf(stderr, "bench_step: %s\n", error_message());
+    exit(EXIT_FAILURE);
+}
+
+/* Multiply-adds of the convolutions that target needs, forward, for a picture of h x w. */
+static double multiply_adds(const struct network *network, int target, int64_t h, int64_t w)
+{
+    bool needed[NETWORK_NODES] = {[0] = false};
+    double sum = 0;
+
+    needed[target] = true;
+    for (int i = target; i > 0; i--) {
+        const struct node *node = &network->nodes[i];
+        int64_t shape[3];
+
+        if (!needed[i])
+            continue;
+        for (int k = 0; k < node->inputs; k++)
+            needed[node->from[k]] = true;
+        network_shape(network, i, h, w, shape);
+        if (node->kind == NODE_CONV)
+            sum += (double)(shape[0] * shape[1] * shape[2]) * node->kh * node->kw *
+                   network->nodes[node->from[0]].channels;
+    }
+    return sum;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static struct tensor random_picture(struct device *device, int64_t h, int64_t w)
+{
+    struct tensor t = {.h = h, .w = w, .c = 3, .pitch = 3, .type = device->picture};
+    float *values = malloc((size_t)(h * w * 3) * sizeof *values);
+    uint64_t state = 1;
+
+    must(values);
+    for (int64_t i = 0; i < h * w * 3; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        values[i] = (float)(state >> 40) / 8388608.f - 1;
+    }
+    t.data = device_alloc(device, tensor_bytes(&t));
+    must(t.data && tensor_upload(device, &t, values) == 0);
+    free(values);
+    return t;
+}
+
+int main(int argc, char **argv)
+{
+    double times[MOST_RUNS];
+    int runs = 0;
+
+    if (argc != 9) {
+        fprintf(stderr, "usage: bench_step WEIGHTS LAYER WIDTH HEIGHT DEVICE PRECISION THREADS SECONDS\n");
+        return 2;
+    }
+
+    struct device_options options = {.precision = argv[6], .threads = atoi(argv[7])};
+    int64_t w = atoll(argv[3]), h = atoll(argv[4]);
+    double limit = atof(argv[8]);
+    struct device *device = device_open(argv[5], &options);
+    must(device);
+    struct weights *weights = weights_open(argv[1]);
+    struct network network;
+    must(weights && network_init(&network, weights) == 0);
+    struct target target = {.node = network_find(&network, argv[2]), .weight = 1};
+    must(target.node >= 0);
+    struct net *net = net_open(device, &network, weights, &target, 1, true);
+    must(net);
+    struct plan *plan = plan_new(net, h, w);
+    must(plan);
+    struct tensor x = random_picture(device, h, w), g = random_picture(device, h, w);
+    struct ascent *state = device_alloc(device, ascent_bytes(1));
+    must(state);
+
+    for (double begin = now(); runs < MOST_RUNS && (runs < 4 || now() - begin < limit); runs++) {
+        double start = now();
+
+        device_clear(device, state, ascent_bytes(1));
+        plan_forward(plan, &x, state);
+        plan_backward(plan, &g);
+        must(device_sync(device) == 0);
+        times[runs] = now() - start;
+    }
+    /* The first run warms up. */
+    qsort(times + 1, (size_t)runs - 1, sizeof *times, ascending);
+    double median = times[1 + (runs - 1) / 2];
+    printf("%.4f %.4f %.1f %zu\n", times[1], median, 4e-9 * multiply_adds(&network, target.node, h, w) / median,
+           plan_bytes(plan));
+
+    device_free(device, state);
+    device_free(device, x.data);
+    device_free(device, g.data);
+    plan_free(plan);
+    net_close(net);
+    weights_close(weights);
+    device_close(device);
+    return 0;
+}
