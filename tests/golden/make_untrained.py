@@ -2,9 +2,9 @@
 """Makes untrained.safetensors and untrained.json beside this script: what PyTorch, in float64, computes with the
 untrained network, for golden_untrained to compare a device with.
 
-Nothing of the program is used: the weights are drawn again by the recipe that weights/untrained.c publishes. Of long
-tensors only every stride-th value is stored; mean_abs is always of all values. Needs numpy, scipy, safetensors, torch.
-"""
+Nothing of the program is used: the weights are drawn again by the recipe that weights/untrained.c publishes. Of
+long tensors only every stride-th value is stored; mean_abs is always of all values. Two runs on one machine give
+the same bytes. Needs numpy, scipy, safetensors, torch."""
 import functools
 import json
 import math
@@ -205,7 +205,7 @@ def dream(net, original, options):
 
 # The files --------------------------------------------------------------------------------------------------
 
-# (height, width) from and to: larger, smaller, both, one row, the same
+# (height, width) from and to: larger, smaller, mixed, mixed, to one row, the same
 RESIZES = [
     ((2, 2), (5, 6)),
     ((23, 31), (17, 22)),
