@@ -59,7 +59,7 @@ ROW_INLINE void *pixel_at(const struct tensor *t, int64_t y, int64_t x)
 
 ROW_INLINE v8 v8_splat(float value)
 {
-    return (v8){0} + value;
+    return value - (v8){0}; /* -0 is kept, so the compiler may drop the subtraction; an addition it may not */
 }
 
 /* Elements [c, c + 8) of a row. */
