@@ -97,8 +97,9 @@ struct dnnl_conv;   /* a forward and, if wanted, a backward primitive */
 struct dnnl *dnnl_open(int threads);
 void dnnl_close(struct dnnl *);
 
-/* Whether this processor has the instructions (AVX-512) for which oneDNN 2.6 has matrix-product kernels. */
-bool dnnl_is_fast(struct dnnl *);
+/* Whether this processor has the instructions (AVX-512, for BF16 its bf16 products) for which oneDNN 2.6 has
+ * matrix-product kernels. */
+bool dnnl_is_fast(enum dtype type);
 
 /* Copies the parameters of desc (linear outputs' bias becomes 0). NULL with an error when memory is short. */
 struct dnnl_filter *dnnl_filter_new(struct dnnl *, const struct filter_desc *desc);

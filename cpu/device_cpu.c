@@ -184,7 +184,7 @@ struct device *device_cpu_open(const struct device_options *options)
         cpu->dnnl = dnnl_open(cpu->threads);
     if (!cpu->dnnl && cpu->engine == CONV_LIBRARY)
         goto fail;
-    cpu->library = cpu->dnnl && (cpu->engine == CONV_LIBRARY || dnnl_is_fast(cpu->dnnl));
+    cpu->library = cpu->dnnl && (cpu->engine == CONV_LIBRARY || dnnl_is_fast(cpu->device.activation));
     return &cpu->device;
 
 fail:

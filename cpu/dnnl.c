@@ -132,10 +132,12 @@ void dnnl_close(struct dnnl *dnnl)
     free(dnnl);
 }
 
-bool dnnl_is_fast(struct dnnl *dnnl)
+bool dnnl_is_fast(enum dtype type)
 {
-    (void)dnnl;
-    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+    dnnl_cpu_isa_t wanted = type == DTYPE_BF16 ? dnnl_cpu_isa_avx512_core_bf16 : dnnl_cpu_isa_avx512_core;
+
+    /* Each value has the bits of those that it includes. */
+    return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
 
 struct dnnl_filter *dnnl_filter_new(struct dnnl *dnnl, const struct filter_desc *desc)
