@@ -1,7 +1,8 @@
 /* Times our step: loss and gradient of a target at a random picture, weights loaded, after a warm-up.
  * usage: bench_step WEIGHTS LAYER WIDTH HEIGHT DEVICE PRECISION THREADS SECONDS
  * Repeats for about SECONDS (at least 3 times) and prints one line: minimum and median seconds, GFLOP/s at the
- * median (multiply-adds counted as 2, forward and backward), and the plan's bytes. */
+ * median (multiply-adds counted as 2, forward and backward), the most bytes that the process held at once, and the
+ * plan's bytes. bench/peers/ has programs that do the same work and print the same line, to the fourth number. */
 #include "host/error.h"
 #include "host/net.h"
 #include "host/transfer.h"
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 enum { MOST_RUNS = 1000 };
@@ -50,6 +52,15 @@ static double multiply_adds(const struct network *network, int target, int64_t h
                    network->nodes[node->from[0]].channels;
     }
     return sum;
+}
+
+/* The most bytes of memory that this process has held at once. */
+static long long peak_bytes(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return 1024LL * usage.ru_maxrss;
 }
 
 static int ascending(const void *a, const void *b)
@@ -116,8 +127,8 @@ int main(int argc, char **argv)
     /* The first run warms up. */
     qsort(times + 1, (size_t)runs - 1, sizeof *times, ascending);
     double median = times[1 + (runs - 1) / 2];
-    printf("%.4f %.4f %.1f %zu\n", times[1], median, 4e-9 * multiply_adds(&network, target.node, h, w) / median,
-           plan_bytes(plan));
+    printf("%.4f %.4f %.1f %lld %zu\n", times[1], median, 4e-9 * multiply_adds(&network, target.node, h, w) / median,
+           peak_bytes(), plan_bytes(plan));
 
     device_free(device, state);
     device_free(device, x.data);

@@ -1,7 +1,6 @@
 /* A reader for the goldens that shares nothing with the program's own reader of safetensors. */
 #include "arrays.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -91,6 +90,24 @@ const struct array *arrays_find(const struct arrays *arrays, const char *format,
         if (strcmp(arrays->array[i].name, name) == 0)
             return &arrays->array[i];
     return NULL;
+}
+
+cJSON *read_json(const char *dir, const char *name)
+{
+    char path[4096];
+    size_t bytes;
+    char *text;
+    cJSON *json;
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    text = whole_file(path, &bytes);
+    json = cJSON_ParseWithLength(text, bytes);
+    free(text);
+    if (!json) {
+        printf("FAILED: %s is not JSON\n", path);
+        exit(EXIT_FAILURE);
+    }
+    return json;
 }
 
 /* The sums that every kind of difference is made of. */

@@ -1,7 +1,8 @@
-/* Arrays that another program has stored (safetensors, float32), and how far two arrays are apart. */
+/* What another program has stored, arrays (safetensors, float32) and facts (JSON), and how far two arrays are apart. */
 #ifndef PAREIDOLIA_TESTS_ARRAYS_H
 #define PAREIDOLIA_TESTS_ARRAYS_H
 
+#include <cjson/cJSON.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,9 @@ void arrays_close(struct arrays *arrays);
 /* The array of that name (printf format), or NULL. */
 const struct array *arrays_find(const struct arrays *arrays, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* What dir/name says, to cJSON_Delete; ends the program like arrays_open. */
+cJSON *read_json(const char *dir, const char *name);
 
 struct difference {
     double relative_l2; /* |a - b| / |b| */

@@ -4,6 +4,7 @@
 #include "host/error.h"
 #include "host/transfer.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,20 @@ int64_t evaluation_take_signs(struct evaluation *e, const struct evaluation *fro
     if (of)
         *of = count;
     return different;
+}
+
+void evaluation_probabilities(const struct network *network, struct weights *weights, int dense, double *values)
+{
+    const struct node *node = &network->nodes[dense];
+    struct layer_weights layer = {.kh = 1, .kw = 1, .cin = network->nodes[node->from[0]].channels};
+    double sum = 0;
+
+    must(weights_read(weights, node->layer, &layer) == 0, node->name);
+    for (int i = 0; i < node->channels; i++)
+        sum += values[i] = exp(values[i] + layer.bias[i]);
+    for (int i = 0; i < node->channels; i++)
+        values[i] /= sum;
+    layer_weights_free(&layer);
 }
 
 double evaluation_backward(struct evaluation *e, double *gradient)

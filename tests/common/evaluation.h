@@ -34,6 +34,9 @@ int64_t evaluation_take_signs(struct evaluation *e, const struct evaluation *fro
 /* Backward after forward. gradient receives h * w * 3 values of dL/dx; returns the loss of the forward pass. */
 double evaluation_backward(struct evaluation *e, double *gradient);
 
+/* Turns the dense layer's output, which is without its bias, into probabilities, as `classify` does. */
+void evaluation_probabilities(const struct network *network, struct weights *weights, int dense, double *values);
+
 /* Ends the program with the error sentence when failed. */
 void must(bool succeeded, const char *what);
 

@@ -2,12 +2,12 @@
  * Keras's. What the loop asks of a device on the way is loop.c's business.
  * usage: dream | dream article PRECISION (wants PAREIDOLIA_GOLDEN and PAREIDOLIA_WEIGHTS) */
 #include "tests/check.h"
+#include "tests/common/arrays.h"
 #include "tests/common/evaluation.h"
 
 #include "host/dream.h"
 #include "host/error.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <string.h>
 
@@ -124,18 +124,13 @@ static void test_article(const char *precision)
     struct dream_log log = {0};
     struct image picture;
     char path[4096];
-    static char text[1 << 20];
     const cJSON *octave;
     int i = 0;
 
     snprintf(path, sizeof path, "%s/cloud_480x269.png", golden);
     must(image_read(path, &picture) == 0, path);
     must(dream(o.net, o.device, &picture, &options, NULL, &log) == 0, "dream");
-    snprintf(path, sizeof path, "%s/article/run.json", golden);
-    FILE *file = fopen(path, "rb");
-    must(file && fread(text, 1, sizeof text - 1, file) > 0, path);
-    fclose(file);
-    cJSON *run = cJSON_Parse(text);
+    cJSON *run = read_json(golden, "article/run.json");
 
     cJSON_ArrayForEach(octave, cJSON_GetObjectItem(run, "float64"))
     {

@@ -1,6 +1,7 @@
 /* Compares a device with what Keras computed in float64 (PAREIDOLIA_GOLDEN, PAREIDOLIA_WEIGHTS): every activation,
- * the gradients of many targets, single steps of the article's run.
- * usage: golden PART DEVICE PRECISION, PART being layers, gradients, states or pictures. */
+ * the gradients of many targets, single steps of the article's run; and, with the complete network of seeded weights
+ * (PAREIDOLIA_FULL_NETWORK), the deepest layers and the classes.
+ * usage: golden PART DEVICE PRECISION, PART being layers, gradients, states, pictures or full. */
 #include "tests/check.h"
 #include "tests/common/arrays.h"
 #include "tests/common/evaluation.h"
@@ -8,17 +9,17 @@
 #include "host/image.h"
 #include "host/transfer.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <string.h>
 
 /* What a device and precision must reach, relative L2 unless said otherwise. */
 struct tolerance {
-    double activation; /* of every layer */
-    double loss;       /* relative */
-    double gradient;   /* with the device's own signs and winners */
-    double cosine;     /* of the same */
-    double with_signs; /* gradient with the reference's signs and winners */
+    double activation;  /* of every layer */
+    double loss;        /* relative */
+    double gradient;    /* with the device's own signs and winners */
+    double cosine;      /* of the same */
+    double with_signs;  /* gradient with the reference's signs and winners */
+    double probability; /* absolute, of every class */
 };
 
 static struct tolerance tolerance_of(const char *device, const char *precision)
@@ -26,12 +27,12 @@ static struct tolerance tolerance_of(const char *device, const char *precision)
     /* The goldens are stored as float32: 6e-8 relative, and the losses as double. Single signs flip even between
      * two float64 programs, but at these pictures none does. */
     if (strcmp(device, "reference") == 0)
-        return (struct tolerance){1e-6, 1e-9, 1e-6, 0.999999, 1e-6};
+        return (struct tolerance){1e-6, 1e-9, 1e-6, 0.999999, 1e-6, 1e-6};
     /* Keras's own bf16 kin: 8 bits of mantissa through 41 layers; half of the gradient's error is flipped signs. */
     if (strcmp(precision, "bf16") == 0)
-        return (struct tolerance){8e-2, 2e-2, INFINITY, 0.8, 0.1};
+        return (struct tolerance){8e-2, 2e-2, INFINITY, 0.8, 0.1, 2e-2};
     /* Keras's own float32 reaches 2e-6, 4e-7 and, where signs flip, 1.3e-2. */
-    return (struct tolerance){1e-5, 1e-6, 2e-2, 0.999, 2e-5};
+    return (struct tolerance){1e-5, 1e-6, 2e-2, 0.999, 2e-5, 1e-4};
 }
 
 struct suite {
@@ -96,6 +97,76 @@ static void test_layers(struct suite *suite)
     arrays_close(&arrays);
 }
 
+enum { TOP = 5 };
+
+/* The five likeliest classes, which must be Keras's. Their order is asked of a device only as far as its tolerance
+ * tells Keras's probabilities apart. */
+static void compare_top(const struct suite *suite, const double *probabilities)
+{
+    cJSON *top = read_json(suite->golden, "full_network_top5.json");
+    double rest[1000];
+
+    CHECK(cJSON_GetArraySize(top) == TOP, "%d classes", cJSON_GetArraySize(top));
+    memcpy(rest, probabilities, sizeof rest);
+    for (int place = 0; place < TOP; place++) {
+        double keras = cJSON_GetArrayItem(cJSON_GetArrayItem(top, place), 1)->valuedouble, own = -1;
+        int best = 0;
+
+        for (int i = 1; i < 1000; i++)
+            if (rest[i] > rest[best])
+                best = i;
+        rest[best] = -1;
+        for (int i = 0; i < TOP; i++)
+            if (cJSON_GetArrayItem(cJSON_GetArrayItem(top, i), 0)->valueint == best)
+                own = cJSON_GetArrayItem(cJSON_GetArrayItem(top, i), 1)->valuedouble;
+        CHECK(own >= 0, "class %d, with %.6f, is not among Keras's five", best, probabilities[best]);
+        CHECK(fabs(own - keras) <= 2 * suite->tolerance.probability,
+              "class %d in place %d, where Keras has %.6f and gives it %.6f", best, place + 1, keras, own);
+        printf("%d. class %d: %.6f, Keras %.6f\n", place + 1, best, probabilities[best], own);
+    }
+    cJSON_Delete(top);
+}
+
+static void compare_classes(void *context, int index, const struct tensor *activation)
+{
+    struct seen *seen = context;
+    struct suite *suite = seen->suite;
+    const struct array *golden = arrays_find(seen->arrays, "predictions");
+    double probabilities[1000];
+    struct difference d;
+
+    if (suite->network.nodes[index].kind != NODE_DENSE) {
+        compare_activation(context, index, activation);
+        return;
+    }
+    must(golden && golden->count == 1000 && activation->h * activation->w * activation->c == 1000 &&
+             tensor_download(suite->device, activation, DTYPE_F64, probabilities) == 0,
+         "predictions");
+    evaluation_probabilities(&suite->network, suite->weights, index, probabilities);
+    d = difference_of(probabilities, golden->values, 1000);
+    CHECK(d.largest <= suite->tolerance.probability, "class %lld: %.9g against %.9g", (long long)d.at,
+          probabilities[d.at], (double)golden->values[d.at]);
+    printf("predictions: largest error %.3g, relative L2 %.3g\n", d.largest, d.relative_l2);
+    compare_top(suite, probabilities);
+    seen->compared++;
+}
+
+/* Six activations of the deepest blocks, and the classes, in one forward pass. */
+static void test_full(struct suite *suite)
+{
+    struct arrays arrays = arrays_open(suite->golden, "full_network.safetensors");
+    const struct array *x = arrays_find(&arrays, "x");
+    struct seen seen = {.suite = suite, .arrays = &arrays};
+    struct evaluation e = evaluation_open(suite->device, &suite->network, suite->weights, "predictions", false,
+                                          x->shape[1], x->shape[2]);
+
+    evaluation_forward(&e, x->values, compare_classes, &seen);
+    evaluation_close(&e);
+    printf("full: worst relative L2 of %d activations %.3g\n", seen.compared - 1, seen.worst);
+    CHECK(seen.compared == 7, "%d arrays compared", seen.compared);
+    arrays_close(&arrays);
+}
+
 /* Loss and gradient at picture against Keras's; then the gradient with the reference's signs and winners. */
 static void compare_gradient(struct suite *suite, const char *what, const char *target, const struct array *x,
                              const struct array *golden, double golden_loss)
@@ -135,22 +206,6 @@ static void compare_gradient(struct suite *suite, const char *what, const char *
     }
     free(gradient);
     evaluation_close(&e);
-}
-
-static cJSON *read_json(const char *dir, const char *name)
-{
-    char path[4096];
-    static char text[1 << 20];
-    FILE *file;
-    size_t length;
-
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    file = fopen(path, "rb");
-    must(file, path);
-    length = fread(text, 1, sizeof text - 1, file);
-    text[length] = 0;
-    fclose(file);
-    return cJSON_Parse(text);
 }
 
 /* The raw gradients of 14 targets of two pictures. */
@@ -316,12 +371,13 @@ static void test_detail(struct suite *suite)
 int main(int argc, char **argv)
 {
     struct suite suite = {.golden = check_data("PAREIDOLIA_GOLDEN")};
-    const char *weights = check_data("PAREIDOLIA_WEIGHTS");
+    const char *weights;
 
     if (argc != 4) {
-        printf("usage: golden layers|gradients|states|pictures DEVICE PRECISION\n");
+        printf("usage: golden layers|gradients|states|pictures|full DEVICE PRECISION\n");
         return EXIT_FAILURE;
     }
+    weights = check_data(strcmp(argv[1], "full") == 0 ? "PAREIDOLIA_FULL_NETWORK" : "PAREIDOLIA_WEIGHTS");
     suite.device = device_open(argv[2], &(struct device_options){.precision = argv[3]});
     must(suite.device, argv[2]);
     if (strcmp(argv[2], "reference") != 0)
@@ -335,6 +391,8 @@ int main(int argc, char **argv)
         test_gradients(&suite);
     else if (strcmp(argv[1], "states") == 0)
         test_states(&suite);
+    else if (strcmp(argv[1], "full") == 0)
+        test_full(&suite);
     else {
         test_resize(&suite);
         test_detail(&suite);

@@ -10,7 +10,6 @@
 #include "host/error.h"
 #include "host/transfer.h"
 
-#include <cjson/cJSON.h>
 #include <math.h>
 #include <string.h>
 
@@ -78,24 +77,6 @@ struct suite {
     struct tolerance tolerance;
 };
 
-static cJSON *read_json(const char *dir, const char *name)
-{
-    static char text[1 << 16];
-    char path[4096];
-    FILE *file;
-    size_t length;
-    cJSON *json;
-
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    file = fopen(path, "rb");
-    must(file, path);
-    length = fread(text, 1, sizeof text, file);
-    fclose(file);
-    json = cJSON_ParseWithLength(text, length);
-    must(json, path);
-    return json;
-}
-
 static double number(const cJSON *object, const char *name)
 {
     const cJSON *item = cJSON_GetObjectItem(object, name);
@@ -145,20 +126,6 @@ struct seen {
     double worst;
 };
 
-/* Turns the dense layer's output, which is without its bias, into probabilities, as `classify` does. */
-static void finish_probabilities(struct suite *suite, const struct node *node, double *values)
-{
-    struct layer_weights layer = {.kh = 1, .kw = 1, .cin = suite->network.nodes[node->from[0]].channels};
-    double sum = 0;
-
-    must(weights_read(suite->weights, node->layer, &layer) == 0, node->name);
-    for (int i = 0; i < node->channels; i++)
-        sum += values[i] = exp(values[i] + layer.bias[i]);
-    for (int i = 0; i < node->channels; i++)
-        values[i] /= sum;
-    layer_weights_free(&layer);
-}
-
 static void compare_activation(void *context, int index, const struct tensor *activation)
 {
     struct seen *seen = context;
@@ -173,7 +140,7 @@ static void compare_activation(void *context, int index, const struct tensor *ac
 
     must(values && tensor_download(suite->device, activation, DTYPE_F64, values) == 0, node->name);
     if (dense)
-        finish_probabilities(suite, node, values);
+        evaluation_probabilities(&suite->network, suite->weights, index, values);
     CHECK(number_at(shape, 0) == (double)activation->h && number_at(shape, 1) == (double)activation->w &&
               number_at(shape, 2) == (double)activation->c,
           "%s is %lldx%lldx%d", node->name, (long long)activation->h, (long long)activation->w, activation->c);
