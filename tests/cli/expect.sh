@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2034 # what is set here is for who sources it
 # Sourced by the scripts beside it, each of which runs the program as a user would: usage: sh SCRIPT PROGRAM.
 # The cases run in an empty directory, without the user's weights and labels; a case that fails must leave no file
 # there. Set UPDATE=1 to rewrite the expected help texts.

@@ -30,17 +30,17 @@ struct opened {
     struct net *net;
 };
 
-static struct opened open_net(const char *weights, const char *layer, struct device_options options)
+/* The net keeps pointing into *o. */
+static void open_net(struct opened *o, const char *weights, const char *layer, struct device_options options)
 {
-    struct opened o = {.device = device_open("cpu", &options), .weights = weights_open(weights)};
     struct target target = {.weight = 1};
 
-    must(o.device && o.weights && network_init(&o.network, o.weights) == 0, "open");
-    target.node = network_find(&o.network, layer);
+    *o = (struct opened){.device = device_open("cpu", &options), .weights = weights_open(weights)};
+    must(o->device && o->weights && network_init(&o->network, o->weights) == 0, "open");
+    target.node = network_find(&o->network, layer);
     must(target.node >= 0, layer);
-    o.net = net_open(o.device, &o.network, o.weights, &target, 1, true);
-    must(o.net, "net_open");
-    return o;
+    o->net = net_open(o->device, &o->network, o->weights, &target, 1, true);
+    must(o->net, "net_open");
 }
 
 static void close_net(struct opened *o)
@@ -54,9 +54,10 @@ static void close_net(struct opened *o)
 static struct image dreamed(const char *layer, int threads, const struct dream_options *options,
                             struct dream_log *log)
 {
-    struct opened o = open_net("untrained", layer, (struct device_options){.threads = threads});
+    struct opened o;
     struct image picture = new_picture(163, 121);
 
+    open_net(&o, "untrained", layer, (struct device_options){.threads = threads});
     must(dream(o.net, o.device, &picture, options, NULL, log) == 0, "dream");
     close_net(&o);
     return picture;
@@ -118,8 +119,8 @@ static void test_stop(void)
 static void test_article(const char *precision)
 {
     const char *golden = check_data("PAREIDOLIA_GOLDEN");
-    struct opened o = open_net(check_data("PAREIDOLIA_WEIGHTS"), "activation_41",
-                               (struct device_options){.precision = precision});
+    const char *weights = check_data("PAREIDOLIA_WEIGHTS");
+    struct opened o;
     struct dream_options options = dream_defaults();
     struct dream_log log = {0};
     struct image picture;
@@ -127,6 +128,7 @@ static void test_article(const char *precision)
     const cJSON *octave;
     int i = 0;
 
+    open_net(&o, weights, "activation_41", (struct device_options){.precision = precision});
     snprintf(path, sizeof path, "%s/cloud_480x269.png", golden);
     must(image_read(path, &picture) == 0, path);
     must(dream(o.net, o.device, &picture, &options, NULL, &log) == 0, "dream");
