@@ -65,8 +65,15 @@ static float *floats_new(size_t count)
 struct filter *cpu_filter_new(struct device *device, const struct filter_desc *desc)
 {
     struct cpu *cpu = cpu_of(device);
-    struct filter *filter = calloc(1, sizeof *filter);
+    int64_t widest = desc->cin > desc->cout ? desc->cin : desc->cout;
+    struct filter *filter;
 
+    if ((int64_t)desc->kh * desc->kw * widest > CPU_TILE_FLOATS) {
+        error_set("a convolution of %dx%d taps over %lld channels is too wide for the cpu device, which takes %d "
+                  "products for an output", desc->kh, desc->kw, (long long)widest, CPU_TILE_FLOATS);
+        return NULL;
+    }
+    filter = calloc(1, sizeof *filter);
     if (!filter) {
         error_set("out of memory for the weights of a convolution");
         return NULL;

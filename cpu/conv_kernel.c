@@ -185,7 +185,8 @@ static int64_t tile_floats(const struct pass *pass, int64_t rows, int64_t column
     return ((rows - 1) * pass->stride + pass->kh) * ((columns - 1) * pass->stride + pass->kw) * pass->cin;
 }
 
-/* The widest tiles that fit, up to whole rows, then as many rows as fit; but enough tiles for all threads. */
+/* The widest tiles that fit, up to whole rows, then as many rows as fit; but enough tiles for all threads. One
+ * position always fits: cpu_filter_new saw to that. */
 static struct cut cut_pass(const struct cpu *cpu, const struct pass *pass, int64_t height, int64_t width, bool direct)
 {
     struct cut cut = {.height = height, .width = width, .rows = 1, .columns = width, .direct = direct};
@@ -193,10 +194,8 @@ static struct cut cut_pass(const struct cpu *cpu, const struct pass *pass, int64
 
     while (tile_floats(pass, 1, cut.columns) > CPU_TILE_FLOATS)
         cut.columns = (cut.columns + 1) / 2;
-    if (cut.columns < width)
-        cut.columns = (cut.columns + POSITIONS - 1) / POSITIONS * POSITIONS;
-    while (tile_floats(pass, 1, cut.columns) > CPU_TILE_FLOATS)
-        cut.columns -= POSITIONS;
+    if (cut.columns < width && cut.columns > POSITIONS)
+        cut.columns -= cut.columns % POSITIONS;
     while (cut.rows < height && tile_floats(pass, cut.rows + 1, cut.columns) <= CPU_TILE_FLOATS)
         cut.rows++;
     cut.across = (width + cut.columns - 1) / cut.columns;
