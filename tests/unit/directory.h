@@ -26,6 +26,15 @@ static inline void directory_remove(void)
     CHECK(!rmdir(directory), "%s: %s", directory, strerror(errno));
 }
 
+/* For programs that make folders, too, and whose business left-over files are not. */
+static inline void directory_remove_all(void)
+{
+    char command[sizeof directory + 8];
+
+    snprintf(command, sizeof command, "rm -rf %s", directory);
+    CHECK(system(command) == 0, "%s", command);
+}
+
 /* A path in the test's directory; the last four results are valid. */
 static inline const char *in_directory(const char *name)
 {

@@ -1,46 +1,15 @@
 /* Tests names of classes (weights/labels.c) and the search for fetched files (weights/cache.c), in a cache
  * directory of its own. */
-#include "../check.h"
+#include "directory.h"
 
-#include "../../host/error.h"
-#include "../../weights/weights.h"
+#include "host/error.h"
+#include "weights/weights.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char directory[] = "/tmp/pareidolia_labels_XXXXXX";
-
-/* The path of a test file, valid until the next call. */
-static const char *test_path(const char *name)
-{
-    static char path[256];
-
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    return path;
-}
-
-/* Removes the directory with all test files; there are no directories in it but one. */
-static void directory_remove(void)
-{
-    char command[64];
-
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    if (system(command))
-        printf("%s was not removed\n", directory);
-}
-
-static void file_write(const char *path, const void *bytes, size_t length)
-{
-    FILE *file = fopen(path, "wb");
-
-    if (!file || fwrite(bytes, 1, length, file) != length || fclose(file)) {
-        perror(path);
-        exit(EXIT_FAILURE);
-    }
-}
 
 /* The sentence that stands must have every part and name the file. */
 static void check_sentence(const char *path, const char *const *parts)
@@ -56,7 +25,7 @@ static void check_sentence(const char *path, const char *const *parts)
 static void check_labels(const char *title, const char *text, const char *part)
 {
     struct labels labels;
-    const char *path = test_path("labels");
+    const char *path = in_directory("labels");
 
     file_write(path, text, strlen(text));
     int status = labels_read(path, &labels);
@@ -95,8 +64,8 @@ static void test_labels(void)
     check_labels("terminal codes", "n02123394\t\033[2J\n", "control character");
 #undef CAT
     struct labels labels;
-    CHECK(labels_read(test_path("absent"), &labels) == -1, "a file that is not there was read");
-    check_sentence(test_path("absent"), PARTS("No such file"));
+    CHECK(labels_read(in_directory("absent"), &labels) == -1, "a file that is not there was read");
+    check_sentence(in_directory("absent"), PARTS("No such file"));
     labels_free(NULL);
 }
 
@@ -115,10 +84,10 @@ static void test_find(void)
     char notop[256], top[256];
     struct labels labels;
 
-    mkdir(test_path("pareidolia"), 0700);
+    mkdir(in_directory("pareidolia"), 0700);
     snprintf(notop, sizeof notop, "%s",
-             test_path("pareidolia/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"));
-    snprintf(top, sizeof top, "%s", test_path("pareidolia/inception_v3_weights_tf_dim_ordering_tf_kernels.h5"));
+             in_directory("pareidolia/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"));
+    snprintf(top, sizeof top, "%s", in_directory("pareidolia/inception_v3_weights_tf_dim_ordering_tf_kernels.h5"));
     setenv("XDG_CACHE_HOME", directory, 1);
     unsetenv("PAREIDOLIA_WEIGHTS");
     unsetenv("PAREIDOLIA_LABELS");
@@ -143,19 +112,16 @@ static void test_find(void)
     setenv("PAREIDOLIA_WEIGHTS", "elsewhere.h5", 1);
     check_found(1, "elsewhere.h5");
 
-    file_write(test_path("pareidolia/imagenet_class_index.json"), "{\"0\": [\"a\", \"b\"]}", 17);
+    file_write(in_directory("pareidolia/imagenet_class_index.json"), "{\"0\": [\"a\", \"b\"]}", 17);
     CHECK(!labels_read(NULL, &labels) && labels.count == 1, "%s", error_message());
     labels_free(&labels);
 }
 
 int main(void)
 {
-    if (!mkdtemp(directory)) {
-        perror(directory);
-        return EXIT_FAILURE;
-    }
+    directory_make();
     test_labels();
     test_find();
-    directory_remove();
+    directory_remove_all();
     return check_result();
 }

@@ -1,10 +1,10 @@
 /* Tests weights/: small HDF5 and safetensors files, right and wrong ones, are written into a temporary directory
  * and read back; then the untrained network. Real weights are looked at where
  * PAREIDOLIA_WEIGHTS and PAREIDOLIA_HALF_WIDTH name them (shared/weights/README.md says what is in them). */
-#include "../check.h"
+#include "directory.h"
 
-#include "../../host/error.h"
-#include "../../weights/weights.h"
+#include "host/error.h"
+#include "weights/weights.h"
 
 #include <hdf5.h>
 #include <math.h>
@@ -12,37 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static char directory[] = "/tmp/pareidolia_weights_XXXXXX";
-
-/* The path of a test file, valid until the next call. */
-static const char *test_path(const char *name)
-{
-    static char path[256];
-
-    snprintf(path, sizeof path, "%s/%s", directory, name);
-    return path;
-}
-
-/* Removes the directory with all test files; there are no directories in it but one. */
-static void directory_remove(void)
-{
-    char command[64];
-
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    if (system(command))
-        printf("%s was not removed\n", directory);
-}
-
-static void file_write(const char *path, const void *bytes, size_t length)
-{
-    FILE *file = fopen(path, "wb");
-
-    if (!file || fwrite(bytes, 1, length, file) != length || fclose(file)) {
-        perror(path);
-        exit(EXIT_FAILURE);
-    }
-}
 
 /* A value that depends on the tensor and the place, and is exact in 16-bit types: a multiple of 1/32 in [-1, 1]. */
 static double sample(int tensor, size_t index)
@@ -90,7 +59,7 @@ static void check_read_fails(const char *path, int layer, int kh, int kw, int ci
 
 static hid_t h5_new(const char *name)
 {
-    hid_t file = H5Fcreate(test_path(name), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
+    hid_t file = H5Fcreate(in_directory(name), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
 
     if (file < 0)
         exit(EXIT_FAILURE);
@@ -210,11 +179,11 @@ static void test_h5_layouts(void)
         h5_put(file, "predictions/predictions/bias:0", H5T_IEEE_F32LE, 1, SIZE(4), 951, NULL);
         H5Fclose(file);
 
-        struct weights *weights = weights_open(test_path("layout.h5"));
+        struct weights *weights = weights_open(in_directory("layout.h5"));
         CHECK(weights, "%s: %s", layouts[i].title, error_message());
         if (!weights)
             continue;
-        CHECK(!strcmp(weights_path(weights), test_path("layout.h5")), "%s", weights_path(weights));
+        CHECK(!strcmp(weights_path(weights), in_directory("layout.h5")), "%s", weights_path(weights));
         check_folded(weights, layouts[i].title, 1, first, 0);
         check_folded(weights, layouts[i].title, 2, second, 1);
         CHECK(weights_channels(weights, 3) == 0, "%s: layer 3 is absent", layouts[i].title);
@@ -242,7 +211,7 @@ static void test_h5_half_precision(void)
     h5_put_layer(file, &layouts[0], 1, shape, half, 1, variances);
     H5Tclose(half);
     H5Fclose(file);
-    struct weights *weights = weights_open(test_path("half.h5"));
+    struct weights *weights = weights_open(in_directory("half.h5"));
     CHECK(weights, "%s", error_message());
     if (weights)
         check_folded(weights, "half.h5", 1, shape, 1);
@@ -306,12 +275,12 @@ static void test_h5_errors(void)
         {WEIGHTS_DENSE, 2, {"predictions has no kernel", "predictions/kernel:0", "--top"}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_read_fails(test_path("wrong.h5"), cases[i].layer, 1, 1, cases[i].cin, cases[i].parts);
+        check_read_fails(in_directory("wrong.h5"), cases[i].layer, 1, 1, cases[i].cin, cases[i].parts);
 
-    struct weights *weights = weights_open(test_path("wrong.h5"));
+    struct weights *weights = weights_open(in_directory("wrong.h5"));
     CHECK(weights_channels(weights, 2) == 4, "%s", error_message());
     CHECK(weights_channels(weights, 9) == -1, "a kernel of two dimensions has channels");
-    check_sentence(test_path("wrong.h5"), PARTS("conv2d_9/kernel:0 is 2x4"));
+    check_sentence(in_directory("wrong.h5"), PARTS("conv2d_9/kernel:0 is 2x4"));
     weights_close(weights);
 }
 
@@ -323,22 +292,22 @@ static void test_not_weights(void)
 
     h5_put(file, "dense/dense/kernel:0", H5T_IEEE_F32LE, 1, SIZE(1000), 0, NULL);
     H5Fclose(file);
-    check_open_fails(test_path("other.h5"), PARTS("holds no layer of an Inception-v3"));
+    check_open_fails(in_directory("other.h5"), PARTS("holds no layer of an Inception-v3"));
 
-    FILE *whole = fopen(test_path("other.h5"), "rb");
+    FILE *whole = fopen(in_directory("other.h5"), "rb");
     size_t length = whole ? fread(cut, 1, sizeof cut, whole) : 0;
     if (whole)
         fclose(whole);
-    file_write(test_path("cut.h5"), cut, length / 2);
-    check_open_fails(test_path("cut.h5"), PARTS("truncated file"));
+    file_write(in_directory("cut.h5"), cut, length / 2);
+    check_open_fails(in_directory("cut.h5"), PARTS("truncated file"));
 
-    file_write(test_path("text.h5"), "<!DOCTYPE html>\n<html>", 22);
-    check_open_fails(test_path("text.h5"), PARTS("neither HDF5", "nor safetensors"));
-    file_write(test_path("empty.h5"), "", 0);
-    check_open_fails(test_path("empty.h5"), PARTS("neither HDF5"));
-    file_write(test_path("torch.h5"), "PK\3\4............", 16);
-    check_open_fails(test_path("torch.h5"), PARTS("zip", ".safetensors"));
-    check_open_fails(test_path("absent.h5"), PARTS("No such file"));
+    file_write(in_directory("text.h5"), "<!DOCTYPE html>\n<html>", 22);
+    check_open_fails(in_directory("text.h5"), PARTS("neither HDF5", "nor safetensors"));
+    file_write(in_directory("empty.h5"), "", 0);
+    check_open_fails(in_directory("empty.h5"), PARTS("neither HDF5"));
+    file_write(in_directory("torch.h5"), "PK\3\4............", 16);
+    check_open_fails(in_directory("torch.h5"), PARTS("zip", ".safetensors"));
+    check_open_fails(in_directory("absent.h5"), PARTS("No such file"));
     check_open_fails(directory, PARTS("directory"));
     weights_close(NULL);
 }
@@ -450,9 +419,9 @@ static void test_safetensors_own(void)
         st_put(st, "model.conv2d_1.bias", dtypes[d], "3", bias, OUT);
         st_put(st, "model.predictions.weight", dtypes[d], "6,4", kernel, COUNT);
         st_put(st, "model.predictions.bias", dtypes[d], "6", kernel, 6);
-        st_end(st, test_path("own.safetensors"));
+        st_end(st, in_directory("own.safetensors"));
 
-        struct weights *weights = weights_open(test_path("own.safetensors"));
+        struct weights *weights = weights_open(in_directory("own.safetensors"));
         CHECK(weights, "%s: %s", dtypes[d], error_message());
         if (!weights)
             continue;
@@ -474,9 +443,9 @@ static void test_safetensors_own(void)
         layer_weights_free(&dense);
         weights_close(weights);
     }
-    check_read_fails(test_path("own.safetensors"), 1, 3, 3, 2,
+    check_read_fails(in_directory("own.safetensors"), 1, 3, 3, 2,
                      PARTS("model.conv2d_1.weight is 3x2x1x4, the network wants 3x2x3x3"));
-    check_read_fails(test_path("own.safetensors"), 2, 1, 1, 3,
+    check_read_fails(in_directory("own.safetensors"), 2, 1, 1, 3,
                      PARTS("conv2d_2 has no kernel", "model.conv2d_2.weight"));
 }
 
@@ -563,9 +532,9 @@ static void test_safetensors_torchvision(void)
     }
     st_put(st, "fc.weight", "F32", "2,1", (double[]){5, 6}, 2);
     st_put(st, "fc.bias", "F32", "2", (double[]){7, 8}, 2);
-    st_end(st, test_path("torch.safetensors"));
+    st_end(st, in_directory("torch.safetensors"));
 
-    struct weights *weights = weights_open(test_path("torch.safetensors"));
+    struct weights *weights = weights_open(in_directory("torch.safetensors"));
     CHECK(weights, "%s", error_message());
     for (int layer = 1; weights && layer <= WEIGHTS_CONVOLUTIONS; layer++) {
         struct layer_weights read = {.kh = torchvision[layer - 1].kh, .kw = torchvision[layer - 1].kw, .cin = 1};
@@ -631,26 +600,26 @@ static void test_safetensors_hostile(void)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         int failures = check_failures;
-        st_write_raw(test_path("lie.safetensors"), cases[i].claimed, cases[i].header, "\0\74\0\0", 4);
-        check_open_fails(test_path("lie.safetensors"), PARTS(cases[i].part));
+        st_write_raw(in_directory("lie.safetensors"), cases[i].claimed, cases[i].header, "\0\74\0\0", 4);
+        check_open_fails(in_directory("lie.safetensors"), PARTS(cases[i].part));
         if (check_failures > failures)
             printf("... which was the header \"%s\"\n", cases[i].title);
     }
 
     char deep[100001] = "{\"a\":";
     memset(deep + 5, '[', sizeof deep - 6);
-    st_write_raw(test_path("deep.safetensors"), 0, deep, "", 0);
-    check_open_fails(test_path("deep.safetensors"), PARTS("not one JSON object"));
+    st_write_raw(in_directory("deep.safetensors"), 0, deep, "", 0);
+    check_open_fails(in_directory("deep.safetensors"), PARTS("not one JSON object"));
 
     /* What is right in itself and wrong for the network is refused when it is read. */
-    st_write_raw(test_path("type.safetensors"), 0, B("\"I16\"", "[1]", "[2,4]"), "\0\74\0\0", 4);
-    check_read_fails(test_path("type.safetensors"), 1, 1, 1, 1, PARTS("conv2d_1.bias is stored as I16"));
-    st_write_raw(test_path("type.safetensors"), 0, B("\"F4\\u0007\"", "[1]", "[2,4]"), "\0\74\0\0", 4);
-    check_read_fails(test_path("type.safetensors"), 1, 1, 1, 1, PARTS("conv2d_1.bias is stored as F4?"));
-    st_write_raw(test_path("nan.safetensors"), 0, B("\"BF16\"", "[1]", "[2,4]"), "\0\74\377\177", 4);
-    check_read_fails(test_path("nan.safetensors"), 1, 1, 1, 1, PARTS("conv2d_1.bias holds", "nan at index 0"));
-    st_write_raw(test_path("inf.safetensors"), 0, B("\"F16\"", "[1]", "[2,4]"), "\0\74\0\374", 4);
-    check_read_fails(test_path("inf.safetensors"), 1, 1, 1, 1, PARTS("conv2d_1.bias holds -inf at index 0"));
+    st_write_raw(in_directory("type.safetensors"), 0, B("\"I16\"", "[1]", "[2,4]"), "\0\74\0\0", 4);
+    check_read_fails(in_directory("type.safetensors"), 1, 1, 1, 1, PARTS("conv2d_1.bias is stored as I16"));
+    st_write_raw(in_directory("type.safetensors"), 0, B("\"F4\\u0007\"", "[1]", "[2,4]"), "\0\74\0\0", 4);
+    check_read_fails(in_directory("type.safetensors"), 1, 1, 1, 1, PARTS("conv2d_1.bias is stored as F4?"));
+    st_write_raw(in_directory("nan.safetensors"), 0, B("\"BF16\"", "[1]", "[2,4]"), "\0\74\377\177", 4);
+    check_read_fails(in_directory("nan.safetensors"), 1, 1, 1, 1, PARTS("conv2d_1.bias holds", "nan at index 0"));
+    st_write_raw(in_directory("inf.safetensors"), 0, B("\"F16\"", "[1]", "[2,4]"), "\0\74\0\374", 4);
+    check_read_fails(in_directory("inf.safetensors"), 1, 1, 1, 1, PARTS("conv2d_1.bias holds -inf at index 0"));
 #undef B
 #undef F
 }
@@ -743,10 +712,7 @@ static void test_real(const char *h5, const char *half_width)
 
 int main(void)
 {
-    if (!mkdtemp(directory)) {
-        perror(directory);
-        return EXIT_FAILURE;
-    }
+    directory_make();
     test_real(getenv("PAREIDOLIA_WEIGHTS"), getenv("PAREIDOLIA_HALF_WIDTH"));
     test_h5_layouts();
     test_h5_half_precision();
@@ -756,6 +722,6 @@ int main(void)
     test_safetensors_torchvision();
     test_safetensors_hostile();
     test_untrained();
-    directory_remove();
+    directory_remove_all();
     return check_result();
 }
