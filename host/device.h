@@ -64,7 +64,8 @@ void device_close(struct device *device);
 /* The names that device_open takes in this build, ended by NULL, best first. */
 const char *const *device_names(void);
 
-/* Memory: alloc returns NULL with an error that names the bytes. upload and download wait. */
+/* Memory: alloc takes at least 1 byte, aligns to 64, and returns NULL with an error that names the bytes. upload
+ * and download wait. */
 void *device_alloc(struct device *device, size_t bytes);
 void device_free(struct device *device, void *memory);
 int device_upload(struct device *device, void *to, const void *from, size_t bytes);
@@ -153,7 +154,7 @@ struct ascent {
 /* Bytes of a state with room for steps records. */
 size_t ascent_bytes(int64_t steps);
 
-/* Positions [top, bottom) x [left, right) of a target: loss += loss_scale * sum a^2, da = [da +] seed_scale * a
+/* Positions [top, bottom) x [left, right) of a target, inside it: loss += loss_scale * sum a^2, da = [da +] seed_scale * a
  * there and 0 elsewhere. */
 struct stimulation {
     int64_t top, left, bottom, right; /* an empty region is allowed */
@@ -164,11 +165,12 @@ struct stimulation {
 void device_stimulate(struct device *device, const struct stimulation *stimulation, const struct tensor *a,
                       const struct tensor *da, bool accumulate, struct ascent *state);
 
-/* state->current.mean_abs_gradient = scale * mean |g|. */
+/* state->current.mean_abs_gradient = scale * mean |g|, scale being what turns g into the gradient of the loss. */
 void device_mean_abs(struct device *device, const struct tensor *g, double scale, struct ascent *state);
 
 /* One step: appends current to the records unless the ascent has stopped; stops it where the loss is above
- * max_loss; else x += step * scale * g / max(mean |g|, 1e-7). current becomes zero. max_loss may be INFINITY. */
+ * max_loss; else x += step * scale * g / max(current.mean_abs_gradient, 1e-7). current becomes zero in any case.
+ * max_loss may be INFINITY. */
 void device_ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step, double scale,
                    double max_loss, struct ascent *state);
 
@@ -181,7 +183,8 @@ int device_ascent_read(struct device *device, const struct ascent *state, int64_
  * where out is 1 (scipy.ndimage.zoom, order 1). No smoothing when shrinking. */
 void device_resize(struct device *device, const struct tensor *x, const struct tensor *y);
 
-/* x += resize(original) - resize(shrunk), both to x's shape: puts back the detail that shrinking lost. */
+/* x += resize(original) - resize(shrunk), both to x's shape: puts back the detail that shrinking lost. x is neither
+ * of the two. */
 void device_detail(struct device *device, const struct tensor *x, const struct tensor *original,
                    const struct tensor *shrunk);
 
