@@ -4,7 +4,7 @@
 # usage: bench/compare_peers.sh WEIGHTS.h5 [SIZE ...]                (default: 256 512 1024, square)
 # environment: LAYER (activation_41), ROUNDS (5), SECONDS_EACH (3), THREADS (0: all), PAREIDOLIA_PYTHON (a Python
 # with torch and h5py; default: the one that bench/peers/setup.sh made)
-set -eu
+set -euo pipefail
 cd "$(dirname "$0")/.."
 [ $# -ge 1 ] || { sed -n '4,6s/^# //p' "$0" >&2; exit 2; }
 weights=$1
@@ -16,12 +16,12 @@ python=${PAREIDOLIA_PYTHON:-build/peers/bin/python}
 ours() { build/bench_step "$weights" "$layer" "$1" "$1" cpu fp32 "$threads" "$seconds"; }
 theirs() { "$python" bench/peers/torch_step.py "$weights" "$layer" "$1" "$1" channels_last fp32 "$threads" "$seconds"; }
 
-peer=PyTorch
-version=$("$python" -c 'import h5py, torch; print(torch.__version__)' 2>/dev/null) || peer=
+version=$("$python" -c 'import h5py, torch; print(torch.__version__)' 2>/dev/null) || version=
+peer="none: $python has no PyTorch and h5py (bench/peers/setup.sh installs them)"
+[ -z "$version" ] || peer="PyTorch $version eager channels_last, fp32"
 echo "$(date +%F), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores," \
     "$(build/pareidolia --version | head -n 1) at $(git describe --always --dirty 2>/dev/null || echo '?');" \
-    "peer: ${peer:+PyTorch $version eager channels_last, fp32}${peer:-none (run bench/peers/setup.sh)}" |
-    sed 's/fp32PyTorch/fp32/'
+    "peer: $peer"
 echo "$layer, loss and gradient; medians of $rounds rounds; ratio: theirs / ours within a round, median (least..most)"
 echo
 echo "| size | ours, s | GFLOP/s | peak MB | PyTorch, s | GFLOP/s | peak MB | ratio |"
@@ -30,7 +30,7 @@ for size in "$@"; do
     for round in $(seq "$rounds"); do
         a=$(ours "$size")
         b=
-        [ -z "$peer" ] || b=$(theirs "$size")
+        [ -z "$version" ] || b=$(theirs "$size")
         echo "$round $a / $b"
     done | awk -v size="$size" '
         function median(v, n,   i, j, t) {
@@ -45,6 +45,7 @@ for size in "$@"; do
                      ratio[NR] = b[2] / a[3] }
         }
         END {
+            if (!NR) exit # the first run has failed, and has said why
             printf "| %d | %.3f | %.0f | %.0f |", size, median(ours, NR), median(flops, NR), peak / 1e6
             if (!m) { print " - | - | - | - |"; exit }
             r = median(ratio, NR)
