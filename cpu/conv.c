@@ -6,13 +6,12 @@
 
 #include "host/error.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 struct filter {
     struct filter_desc desc; /* kernel and bias are NULL: they belonged to the caller */
     float *bias;             /* as given, also of the linear outputs */
-    float *shift;            /* what is added to sums: bias, 0 for linear outputs; a multiple of CONV_HALF long */
+    float *shift;            /* what is added to sums: bias, 0 for linear outputs; readable to the end of its last block */
     float *forward;          /* packed, see struct pass */
     float *back;             /* packed for backward, one part a pass; NULL until a convolution asks for it */
     struct pass passes[4];   /* backward's */
@@ -208,11 +207,15 @@ struct conv *cpu_conv_new(struct device *device, struct filter *filter, const st
     if (filter->dnnl)
         conv->dnnl = dnnl_conv_new(cpu->dnnl, filter->dnnl, x, y, backward, cpu->engine != CONV_LIBRARY,
                                    scratch_bytes);
-    if (!conv->dnnl && backward && back_init(filter) != 0) {
-        free(conv);
-        return NULL;
-    }
+    /* Where the library is asked for, ours may only do what the library cannot: the picture's fp32 to bf16. */
+    if (!conv->dnnl && cpu->engine == CONV_LIBRARY && x->type == y->type)
+        goto fail;
+    if (!conv->dnnl && backward && back_init(filter) != 0)
+        goto fail;
     return conv;
+fail:
+    free(conv);
+    return NULL;
 }
 
 void cpu_conv_free(struct device *device, struct conv *conv)

@@ -198,6 +198,10 @@ static struct cut cut_pass(const struct cpu *cpu, const struct pass *pass, int64
         cut.columns -= cut.columns % POSITIONS;
     while (cut.rows < height && tile_floats(pass, cut.rows + 1, cut.columns) <= CPU_TILE_FLOATS)
         cut.rows++;
+    if (height == 1) { /* a flattened 1x1: columns are all that there is to share out */
+        pieces = (width + 4 * cpu->threads - 1) / (4 * cpu->threads);
+        cut.columns = minimum(cut.columns, (pieces + POSITIONS - 1) / POSITIONS * POSITIONS);
+    }
     cut.across = (width + cut.columns - 1) / cut.columns;
     pieces = (4 * cpu->threads + cut.across - 1) / cut.across;
     cut.rows = minimum(cut.rows, (height + pieces - 1) / pieces);

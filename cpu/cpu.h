@@ -111,8 +111,8 @@ struct dnnl_conv *dnnl_conv_new(struct dnnl *, struct dnnl_filter *, const struc
                                 bool backward, bool only_fast, size_t *scratch_bytes);
 void dnnl_conv_free(struct dnnl_conv *);
 
-/* y = conv(x) + bias, then ReLU unless the filter has linear outputs (the caller then applies it). The same for
- * linear outputs without bias. Returns 0, or -1 with an error. */
+/* y = conv(x) + bias, then ReLU unless the filter has linear outputs (the caller then applies it to the others).
+ * Linear outputs get no bias. Returns 0, or -1 with an error. */
 int dnnl_conv_run(struct dnnl_conv *, const struct tensor *x, const struct tensor *y, void *scratch);
 
 /* dx = [dx +] transposed conv(dy); the caller applies the mask. */

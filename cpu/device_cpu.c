@@ -184,6 +184,10 @@ struct device *device_cpu_open(const struct device_options *options)
         cpu->dnnl = dnnl_open(cpu->threads);
     if (!cpu->dnnl && cpu->engine == CONV_LIBRARY)
         goto fail;
+    if (cpu->engine == CONV_LIBRARY && cpu->device.activation == DTYPE_BF16 && !dnnl_is_fast(DTYPE_BF16)) {
+        error_set("oneDNN has no bf16 convolution for this processor");
+        goto fail;
+    }
     cpu->library = cpu->dnnl && (cpu->engine == CONV_LIBRARY || dnnl_is_fast(cpu->device.activation));
     return &cpu->device;
 

@@ -353,7 +353,8 @@ static int convolution_describe(dnnl_primitive_desc_t *out, const struct dnnl_fi
         layout_kernel_any(&kernel, s, flipped, wish->from->type))
         return -1;
     if (wish->kind == STEP_BACKWARD) {
-        const struct step_wish forward = {.kind = STEP_FORWARD, .from = wish->to, .to = wish->from};
+        const struct step_wish forward = {
+            .kind = STEP_FORWARD, .from = wish->to, .to = wish->from, .only_fast = wish->only_fast};
 
         if (convolution_describe(&hint, filter, &forward, NULL) ||
             TRY(dnnl_convolution_backward_data_desc_init,

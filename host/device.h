@@ -64,8 +64,8 @@ void device_close(struct device *device);
 /* The names that device_open takes in this build, ended by NULL, best first. */
 const char *const *device_names(void);
 
-/* Memory: alloc takes at least 1 byte, aligns to 64, and returns NULL with an error that names the bytes. upload
- * and download wait. */
+/* Memory: alloc takes at least 1 byte, aligns to 64, and returns NULL with an error that names the bytes. upload,
+ * download and free wait for what is queued. */
 void *device_alloc(struct device *device, size_t bytes);
 void device_free(struct device *device, void *memory);
 int device_upload(struct device *device, void *to, const void *from, size_t bytes);

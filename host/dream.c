@@ -243,7 +243,7 @@ static int octave_dream(struct dreamer *d, int octave, struct image *picture)
     }
 
     device_detail(d->device, &d->x, &d->original, &d->shrunk);
-    if (!last && picture_resize(d, &d->original, log, &d->shrunk))
+    if (!last && octave > 0 && picture_resize(d, &d->original, log, &d->shrunk))
         return -1;
     if ((last || d->observer->picture) && octave_download(d, octave, picture))
         return -1;

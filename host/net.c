@@ -17,9 +17,10 @@ static int check_targets(const struct network *network, const struct target *tar
         if (gradient && (node->kind == NODE_INPUT || node->kind == NODE_AVERAGE || node->kind == NODE_DENSE))
             return error_set("%s cannot be stimulated; choose a layer from activation_1 to mixed10", node->name);
         if (targets[i].first < 0 || targets[i].count < 0 ||
-            (node->channels > 0 && targets[i].first + targets[i].count > node->channels))
-            return error_set("%s has channels 0 to %d; %d to %d were asked for", node->name, node->channels - 1,
-                             targets[i].first, targets[i].first + targets[i].count - 1);
+            (node->channels > 0 &&
+             (targets[i].first >= node->channels || targets[i].count > node->channels - targets[i].first)))
+            return error_set("%s has channels 0 to %d; %d channels from %d on were asked for", node->name,
+                             node->channels - 1, targets[i].count, targets[i].first);
     }
     return 0;
 }

@@ -6,7 +6,6 @@
 #include "net_internal.h"
 
 #include <assert.h>
-#include <math.h>
 #include <stdlib.h>
 
 enum op_kind {
@@ -214,9 +213,11 @@ static struct tensor tensor_at(const struct plan *plan, struct place place)
     return tensor_slice(whole, place.first, place.count);
 }
 
-static int add_scratch(struct plan *plan, size_t bytes)
+/* Scratch memory for one operation; *buffer is -1 where none is wanted. */
+static int add_scratch(struct plan *plan, size_t bytes, int *buffer)
 {
-    return bytes ? add_buffer(plan, 1, (int64_t)bytes, 1, DTYPE_U8) : -1;
+    *buffer = bytes ? add_buffer(plan, 1, (int64_t)bytes, 1, DTYPE_U8) : -1;
+    return bytes && *buffer < 0 ? -1 : 0;
 }
 
 /* Forward ------------------------------------------------------------------------------------------------- */
@@ -282,8 +283,7 @@ static int add_conv(struct plan *plan, int index)
                                                    &plan->conv_scratch[index]);
     if (!op.conv)
         return -1;
-    op.scratch = add_scratch(plan, plan->conv_scratch[index]);
-    if (add_op(plan, op) != 0)
+    if (add_scratch(plan, plan->conv_scratch[index], &op.scratch) != 0 || add_op(plan, op) != 0)
         return -1;
     for (int i = 0; i < group->members; i++)
         if (!net->network->nodes[group->member[i]].averaged && add_complete(plan, group->member[i]) != 0)
@@ -379,7 +379,8 @@ static int add_back(struct plan *plan, const struct op *forward)
         op.kind = OP_CONV_BACK;
         op.conv = forward->conv;
         op.y = in(plan->gradient, l->group[group].y);
-        op.scratch = add_scratch(plan, plan->conv_scratch[group]);
+        if (add_scratch(plan, plan->conv_scratch[group], &op.scratch) != 0)
+            return -1;
         contribute(plan, &op, l->group[group].x);
     } else if (forward->kind == OP_MAX_POOL) {
         op.kind = OP_MAX_POOL_BACK;
