@@ -156,12 +156,20 @@ static void on_octave_end(void *context, const struct dream_log *log, int octave
     progress_octave_end(&((struct job *)context)->progress, log, octave);
 }
 
+enum { OCTAVE_NAME = 96 };
+
+/* The article's name for the picture after an octave. */
+static void octave_name(char name[OCTAVE_NAME], int64_t height, int64_t width)
+{
+    snprintf(name, OCTAVE_NAME, "dream_at_scale_(%" PRId64 ", %" PRId64 ").png", height, width);
+}
+
 static int on_picture(void *context, const struct dream_log *log, int octave, const struct image *picture)
 {
     const struct job *job = context;
-    char name[96];
+    char name[OCTAVE_NAME];
 
-    snprintf(name, sizeof name, "dream_at_scale_(%" PRId64 ", %" PRId64 ").png", picture->height, picture->width);
+    octave_name(name, picture->height, picture->width);
     if (save_into_directory(job, name, picture))
         return -1;
     return octave + 1 == log->octaves ? save_into_directory(job, "final_dream.png", picture) : 0;
@@ -180,6 +188,32 @@ static int check_distinct(const struct job *job)
         return error_set("--log %s: is the picture itself; give the log another name", log);
     if (log && path_same_file(log, job->output))
         return error_set("--log %s: is the result's name, too; give the log another", log);
+    return 0;
+}
+
+/* --save-octaves must not write over the picture that is read, the result or the log. */
+static int check_octave_names(const struct job *job, const struct image *picture)
+{
+    const struct settings *settings = job->settings;
+
+    for (int i = 0; settings->save_octaves && i <= settings->dream.octaves; i++) {
+        char name[OCTAVE_NAME] = "final_dream.png";
+        char *path;
+        bool taken;
+
+        if (i < settings->dream.octaves)
+            octave_name(name, octave_size(picture->height, i, &settings->dream),
+                        octave_size(picture->width, i, &settings->dream));
+        path = path_join(settings->save_octaves, name);
+        if (!path)
+            return -1;
+        taken = path_same_file(path, job->image) || path_same_file(path, job->output) ||
+                (settings->log && path_same_file(path, settings->log));
+        free(path);
+        if (taken)
+            return error_set("--save-octaves %s: would write over %s there; choose another directory",
+                             settings->save_octaves, name);
+    }
     return 0;
 }
 
@@ -248,7 +282,7 @@ static enum exit_status job_run(struct job *job, const struct session_options *o
         status = STATUS_USAGE;
         goto fail;
     }
-    if (check_outputs(job) || image_read(job->image, &picture) ||
+    if (check_outputs(job) || image_read(job->image, &picture) || check_octave_names(job, &picture) ||
         targets_check_stimulated(&network, &targets, job->image, picture.height, picture.width))
         goto fail;
     job->format.bits = job->settings->bits ? job->settings->bits : picture.bits;

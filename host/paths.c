@@ -11,14 +11,40 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-bool path_same_file(const char *a, const char *b)
+static bool same_inode(const char *a, const char *b)
 {
     struct stat a_status, b_status;
 
-    if (!strcmp(a, b))
-        return true;
     return stat(a, &a_status) == 0 && stat(b, &b_status) == 0 && a_status.st_dev == b_status.st_dev &&
            a_status.st_ino == b_status.st_ino;
+}
+
+/* Where the last part of a path begins. */
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+bool path_same_file(const char *a, const char *b)
+{
+    const char *a_name = last_part(a), *b_name = last_part(b);
+    char *a_directory, *b_directory;
+    bool same = false;
+
+    if (!strcmp(a, b) || same_inode(a, b))
+        return true;
+    if (strcmp(a_name, b_name))
+        return false;
+    /* Files that are not there yet are the same where their directories are. */
+    a_directory = strndup(a, (size_t)(a_name - a));
+    b_directory = strndup(b, (size_t)(b_name - b));
+    if (a_directory && b_directory)
+        same = same_inode(*a_directory ? a_directory : ".", *b_directory ? b_directory : ".");
+    free(a_directory);
+    free(b_directory);
+    return same;
 }
 
 char *path_derive(const char *path, const char *suffix)
