@@ -11,16 +11,17 @@
 struct filter {
     struct filter_desc desc; /* kernel and bias are NULL: they belonged to the caller */
     float *bias;             /* as given, also of the linear outputs */
-    float *shift;            /* what is added to sums: bias, 0 for linear outputs; readable to the end of its last block */
-    float *forward;          /* packed, see struct pass */
-    float *back;             /* packed for backward, one part a pass; NULL until a convolution asks for it */
-    struct pass passes[4];   /* backward's */
+    float *shift;   /* what is added to sums: bias, 0 for linear outputs; readable to the end of its last block */
+    float *forward; /* packed, see struct pass */
+    float *back;    /* packed for backward, one part a pass; NULL until a convolution asks for it */
+    struct pass passes[4]; /* backward's */
     int pass_count;
     struct dnnl_filter *dnnl; /* NULL where the library is not used */
 };
 
 struct conv {
     struct filter *filter;
+    bool accumulate;        /* backward */
     struct dnnl_conv *dnnl; /* NULL: ours */
 };
 
@@ -69,7 +70,8 @@ struct filter *cpu_filter_new(struct device *device, const struct filter_desc *d
 
     if ((int64_t)desc->kh * desc->kw * widest > CPU_TILE_FLOATS) {
         error_set("a convolution of %dx%d taps over %lld channels is too wide for the cpu device, which takes %d "
-                  "products for an output", desc->kh, desc->kw, (long long)widest, CPU_TILE_FLOATS);
+                  "products for an output",
+                  desc->kh, desc->kw, (long long)widest, CPU_TILE_FLOATS);
         return NULL;
     }
     filter = calloc(1, sizeof *filter);
@@ -91,8 +93,9 @@ struct filter *cpu_filter_new(struct device *device, const struct filter_desc *d
     for (int r = 0; r < desc->kh; r++)
         for (int k = 0; k < desc->kw; k++)
             for (int i = 0; i < desc->cin; i++) {
-                const double *row = desc->kernel + (((size_t)r * (size_t)desc->kw + (size_t)k) * (size_t)desc->cin +
-                                                    (size_t)i) * (size_t)desc->cout;
+                const double *row =
+                    desc->kernel + (((size_t)r * (size_t)desc->kw + (size_t)k) * (size_t)desc->cin + (size_t)i) *
+                                       (size_t)desc->cout;
 
                 for (int o = 0; o < desc->cout; o++)
                     filter->forward[packed_index(desc->kh, desc->kw, desc->cin, desc->cout, r, k, i, o)] =
@@ -192,8 +195,8 @@ static int back_init(struct filter *filter)
     return 0;
 }
 
-struct conv *cpu_conv_new(struct device *device, struct filter *filter, const struct tensor *x,
-                          const struct tensor *y, bool backward, size_t *scratch_bytes)
+struct conv *cpu_conv_new(struct device *device, struct filter *filter, const struct conv_desc *desc,
+                          size_t *scratch_bytes)
 {
     struct cpu *cpu = cpu_of(device);
     struct conv *conv = calloc(1, sizeof *conv);
@@ -204,13 +207,13 @@ struct conv *cpu_conv_new(struct device *device, struct filter *filter, const st
         return NULL;
     }
     conv->filter = filter;
+    conv->accumulate = desc->accumulate;
     if (filter->dnnl)
-        conv->dnnl = dnnl_conv_new(cpu->dnnl, filter->dnnl, x, y, backward, cpu->engine != CONV_LIBRARY,
-                                   scratch_bytes);
+        conv->dnnl = dnnl_conv_new(cpu->dnnl, filter->dnnl, desc, cpu->engine != CONV_LIBRARY, scratch_bytes);
     /* Where the library is asked for, ours may only do what the library cannot: the picture's fp32 to bf16. */
-    if (!conv->dnnl && cpu->engine == CONV_LIBRARY && x->type == y->type)
+    if (!conv->dnnl && cpu->engine == CONV_LIBRARY && desc->x.type == desc->y.type)
         goto fail;
-    if (!conv->dnnl && backward && back_init(filter) != 0)
+    if (!conv->dnnl && desc->back && back_init(filter) != 0)
         goto fail;
     return conv;
 fail:
@@ -256,16 +259,16 @@ void cpu_conv(struct device *device, struct conv *conv, const struct tensor *x, 
 }
 
 void cpu_conv_back(struct device *device, struct conv *conv, const struct tensor *dy, const struct tensor *dx,
-                   bool accumulate, const struct tensor *mask, void *scratch)
+                   const struct tensor *mask, void *scratch)
 {
     struct cpu *cpu = cpu_of(device);
     const struct filter *filter = conv->filter;
-    struct finish finish = {.accumulate = accumulate, .mask = mask};
+    struct finish finish = {.accumulate = conv->accumulate, .mask = mask};
 
     if (!conv->dnnl) {
         for (int i = 0; i < filter->pass_count; i++)
             cpu->kernels->run(cpu, &filter->passes[i], dy, dx, &finish);
-    } else if (dnnl_conv_back_run(conv->dnnl, dy, dx, accumulate, scratch) != 0) {
+    } else if (dnnl_conv_run(conv->dnnl, dy, dx, scratch) != 0) {
         cpu_fail(cpu);
     } else if (mask) {
         finish.accumulate = false;

@@ -21,10 +21,10 @@ struct cpu {
     int threads; /* of every parallel region: num_threads(cpu->threads) */
     bool v3;     /* this processor runs what was compiled for x86-64-v3 (and it was) */
     enum conv_engine engine;
-    struct dnnl *dnnl; /* NULL where the library cannot be used */
-    bool library;      /* convolutions ask oneDNN first */
+    struct dnnl *dnnl;                  /* NULL where the library cannot be used */
+    bool library;                       /* convolutions ask oneDNN first */
     const struct conv_kernels *kernels; /* our own convolution, for this level of processor */
-    float *tiles;      /* a tile of CPU_TILE_FLOATS for each thread */
+    float *tiles;                       /* a tile of CPU_TILE_FLOATS for each thread */
     double parts[CPU_PARTS];
     bool failed;
     char failure[512]; /* the first failure's sentence since the last wait */
@@ -79,18 +79,17 @@ static inline uint16_t float_to_bf16(float value)
 struct filter *cpu_filter_new(struct device *, const struct filter_desc *);
 void cpu_filter_free(struct device *, struct filter *);
 const float *cpu_filter_bias(const struct filter *); /* [cout], also of the linear outputs */
-struct conv *cpu_conv_new(struct device *, struct filter *, const struct tensor *x, const struct tensor *y,
-                          bool backward, size_t *scratch_bytes);
+struct conv *cpu_conv_new(struct device *, struct filter *, const struct conv_desc *, size_t *scratch_bytes);
 void cpu_conv_free(struct device *, struct conv *);
 void cpu_conv(struct device *, struct conv *, const struct tensor *x, const struct tensor *y,
               const struct tensor *mask, void *scratch);
 void cpu_conv_back(struct device *, struct conv *, const struct tensor *dy, const struct tensor *dx,
-                   bool accumulate, const struct tensor *mask, void *scratch);
+                   const struct tensor *mask, void *scratch);
 
 /* dnnl.c: the only file that includes oneDNN. */
 struct dnnl;        /* its engine and stream */
 struct dnnl_filter; /* one filter's parameters in plain form and in those that its convolutions asked for */
-struct dnnl_conv;   /* a forward and, if wanted, a backward primitive */
+struct dnnl_conv;   /* one direction */
 
 /* Its primitives run on this many threads. NULL with an error where oneDNN fails to start; then our own convolution
  * serves everything. */
@@ -105,19 +104,17 @@ bool dnnl_is_fast(enum dtype type);
 struct dnnl_filter *dnnl_filter_new(struct dnnl *, const struct filter_desc *desc);
 void dnnl_filter_free(struct dnnl_filter *);
 
-/* Prepares the primitives. only_fast: NULL, without an error sentence, unless oneDNN's implementation is one of its
- * matrix-product (brgemm) kernels for this processor and types; the others are slower than ours. */
-struct dnnl_conv *dnnl_conv_new(struct dnnl *, struct dnnl_filter *, const struct tensor *x, const struct tensor *y,
-                                bool backward, bool only_fast, size_t *scratch_bytes);
+/* Prepares what desc asks for, but for the mask. only_fast: NULL, without an error sentence, unless oneDNN's
+ * implementation is one of its matrix-product (brgemm) kernels for this processor and types; the others are slower
+ * than ours. */
+struct dnnl_conv *dnnl_conv_new(struct dnnl *, struct dnnl_filter *, const struct conv_desc *desc, bool only_fast,
+                                size_t *scratch_bytes);
 void dnnl_conv_free(struct dnnl_conv *);
 
-/* y = conv(x) + bias, then ReLU unless the filter has linear outputs (the caller then applies it to the others).
- * Linear outputs get no bias. Returns 0, or -1 with an error. */
-int dnnl_conv_run(struct dnnl_conv *, const struct tensor *x, const struct tensor *y, void *scratch);
-
-/* dx = [dx +] transposed conv(dy); the caller applies the mask. */
-int dnnl_conv_back_run(struct dnnl_conv *, const struct tensor *dy, const struct tensor *dx, bool accumulate,
-                       void *scratch);
+/* Forward, from x to y: y = conv(x) + bias, then ReLU unless the filter has linear outputs (the caller then applies
+ * it to the others). Linear outputs get no bias. Backward, from dy to dx: dx = [dx +] transposed conv(dy). The
+ * caller writes or applies the mask. Returns 0, or -1 with an error. */
+int dnnl_conv_run(struct dnnl_conv *, const struct tensor *from, const struct tensor *to, void *scratch);
 
 /* pool.c, ascent.c, picture.c: each puts its own operations into the table. */
 void cpu_pool_ops_base(struct device_ops *);

@@ -57,12 +57,10 @@ struct step {
 
 struct dnnl_conv {
     struct dnnl_filter *filter;
-    struct tensor x, y;   /* as prepared for; no data */
-    struct step forward;  /* y = relu(conv(x) + bias) */
-    struct step back;     /* dx = transposed conv(dy) */
-    struct step back_add; /* stride 1: dx += transposed conv(dy) */
-    struct step add;      /* stride 2: dx += what back left in scratch memory; oneDNN has no back_add there */
-    size_t sum_bytes;     /* of that scratch memory */
+    struct tensor from, to; /* as prepared for; no data */
+    struct step main;
+    struct step add;  /* stride 2: dx += what main left in scratch memory; oneDNN's backward pass cannot add */
+    size_t sum_bytes; /* of that scratch memory; 0: main writes to where the result belongs */
 };
 
 /* How a step is to be made. */
@@ -475,23 +473,31 @@ static int step_run(const struct dnnl *dnnl, const struct step *step, const void
 
 /* Convolutions -------------------------------------------------------------------------------------------- */
 
-/* Stride 1: the same kernel twice, with and without the sum. Stride 2: oneDNN's own backward pass, which cannot
- * add; then a sum is made in scratch memory first and added by a second pass. */
-static int back_new(struct dnnl_conv *conv, bool only_fast)
+/* Forward is one primitive, and so is backward with stride 1, also where it adds. With stride 2 it is oneDNN's own
+ * backward pass, which cannot add: then a sum is made in scratch memory first and added by a second pass. */
+static int steps_new(struct dnnl_conv *conv, const struct conv_desc *desc, bool only_fast)
 {
-    struct step_wish back = {.from = &conv->y, .to = &conv->x, .only_fast = only_fast};
-    struct step_wish add = back;
-    struct tensor sum = conv->x;
+    const struct filter_desc *shape = &conv->filter->shape;
+    struct step_wish wish = {.kind = STEP_FORWARD, .from = &conv->from, .to = &conv->to, .only_fast = only_fast};
 
-    if (conv->filter->shape.stride == 1) {
-        back.kind = add.kind = STEP_FLIPPED;
-        add.add = true;
-        return step_new(&conv->back, conv->filter, &back) || step_new(&conv->back_add, conv->filter, &add);
+    if (!desc->back) {
+        wish.relu = shape->linear == 0;
+    } else if (shape->stride == 1) {
+        wish.kind = STEP_FLIPPED;
+        wish.add = desc->accumulate;
+    } else {
+        wish.kind = STEP_BACKWARD;
     }
-    back.kind = STEP_BACKWARD;
-    add = (struct step_wish){.kind = STEP_COPY, .from = &sum, .to = &conv->x, .add = true};
-    conv->sum_bytes = round_up(tensor_bytes(&conv->x));
-    return step_new(&conv->back, conv->filter, &back) || step_new(&conv->add, conv->filter, &add);
+    if (wish.kind != STEP_BACKWARD || !desc->accumulate)
+        return step_new(&conv->main, conv->filter, &wish);
+
+    struct tensor sum = conv->to;
+    const struct step_wish add = {.kind = STEP_COPY, .from = &sum, .to = &conv->to, .add = true};
+
+    sum.pitch = sum.c;
+    wish.to = &sum;
+    conv->sum_bytes = round_up(tensor_bytes(&sum));
+    return step_new(&conv->main, conv->filter, &wish) || step_new(&conv->add, conv->filter, &add);
 }
 
 static size_t larger(size_t a, size_t b)
@@ -499,16 +505,16 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-struct dnnl_conv *dnnl_conv_new(struct dnnl *dnnl, struct dnnl_filter *filter, const struct tensor *x,
-                                const struct tensor *y, bool backward, bool only_fast, size_t *scratch_bytes)
+struct dnnl_conv *dnnl_conv_new(struct dnnl *dnnl, struct dnnl_filter *filter, const struct conv_desc *desc,
+                                bool only_fast, size_t *scratch_bytes)
 {
-    struct step_wish forward = {.kind = STEP_FORWARD, .relu = filter->shape.linear == 0, .only_fast = only_fast};
     struct dnnl_conv *conv;
     int before, failed;
 
-    if (x->type != y->type) {
+    if (desc->x.type != desc->y.type) {
         if (!only_fast)
-            error_set("oneDNN has no convolution from %s to %s", dtype_name(x->type), dtype_name(y->type));
+            error_set("oneDNN has no convolution from %s to %s", dtype_name(desc->x.type),
+                      dtype_name(desc->y.type));
         return NULL;
     }
     conv = calloc(1, sizeof *conv);
@@ -517,19 +523,16 @@ struct dnnl_conv *dnnl_conv_new(struct dnnl *dnnl, struct dnnl_filter *filter, c
         return NULL;
     }
     conv->filter = filter;
-    conv->x = *x;
-    conv->y = *y;
-    forward.from = &conv->x;
-    forward.to = &conv->y;
+    conv->from = desc->back ? desc->y : desc->x;
+    conv->to = desc->back ? desc->x : desc->y;
     before = threads_set(dnnl->threads);
-    failed = step_new(&conv->forward, filter, &forward) || (backward && back_new(conv, only_fast));
+    failed = steps_new(conv, desc, only_fast);
     threads_set(before);
     if (failed) {
         dnnl_conv_free(conv);
         return NULL;
     }
-    *scratch_bytes = larger(larger(conv->forward.scratchpad_bytes, conv->back_add.scratchpad_bytes),
-                            conv->sum_bytes + larger(conv->back.scratchpad_bytes, conv->add.scratchpad_bytes));
+    *scratch_bytes = conv->sum_bytes + larger(conv->main.scratchpad_bytes, conv->add.scratchpad_bytes);
     return conv;
 }
 
@@ -537,9 +540,7 @@ void dnnl_conv_free(struct dnnl_conv *conv)
 {
     if (!conv)
         return;
-    step_free(&conv->forward);
-    step_free(&conv->back);
-    step_free(&conv->back_add);
+    step_free(&conv->main);
     step_free(&conv->add);
     free(conv);
 }
@@ -551,24 +552,15 @@ static bool is_prepared(const struct tensor *prepared, const struct tensor *t)
            prepared->type == t->type;
 }
 
-int dnnl_conv_run(struct dnnl_conv *conv, const struct tensor *x, const struct tensor *y, void *scratch)
-{
-    assert(is_prepared(&conv->x, x) && is_prepared(&conv->y, y));
-    return step_run(conv->filter->dnnl, &conv->forward, x->data, y->data, scratch);
-}
-
-int dnnl_conv_back_run(struct dnnl_conv *conv, const struct tensor *dy, const struct tensor *dx, bool accumulate,
-                       void *scratch)
+int dnnl_conv_run(struct dnnl_conv *conv, const struct tensor *from, const struct tensor *to, void *scratch)
 {
     const struct dnnl *dnnl = conv->filter->dnnl;
     char *scratchpad = (char *)scratch + conv->sum_bytes;
 
-    assert(is_prepared(&conv->y, dy) && is_prepared(&conv->x, dx));
-    if (!accumulate)
-        return step_run(dnnl, &conv->back, dy->data, dx->data, scratchpad);
-    if (conv->back_add.primitive)
-        return step_run(dnnl, &conv->back_add, dy->data, dx->data, scratchpad);
-    if (step_run(dnnl, &conv->back, dy->data, scratch, scratchpad))
+    assert(is_prepared(&conv->from, from) && is_prepared(&conv->to, to));
+    if (conv->sum_bytes == 0)
+        return step_run(dnnl, &conv->main, from->data, to->data, scratchpad);
+    if (step_run(dnnl, &conv->main, from->data, scratch, scratchpad))
         return -1;
-    return step_run(dnnl, &conv->add, scratch, dx->data, scratchpad);
+    return step_run(dnnl, &conv->add, scratch, to->data, scratchpad);
 }

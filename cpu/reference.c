@@ -238,8 +238,12 @@ static void reference_ascend(struct device *device, const struct tensor *x, cons
     struct step_record current = state->current;
 
     state->current = (struct step_record){0};
-    if (state->stopped)
+    if (state->stopped || state->overflowed)
         return;
+    if (!isfinite(current.mean_abs_gradient)) {
+        state->overflowed = 1;
+        return;
+    }
     state->records[state->steps++] = current;
     if (current.loss > max_loss) {
         state->stopped = 1;

@@ -51,12 +51,11 @@ static inline void mask_apply(const uint8_t *bits, double *value, int c)
 struct filter *reference_filter_new(struct device *, const struct filter_desc *);
 void reference_filter_free(struct device *, struct filter *);
 const double *reference_filter_bias(const struct filter *); /* [cout], also of the linear outputs */
-struct conv *reference_conv_new(struct device *, struct filter *, const struct tensor *x, const struct tensor *y,
-                                bool backward, size_t *scratch_bytes);
+struct conv *reference_conv_new(struct device *, struct filter *, const struct conv_desc *, size_t *scratch_bytes);
 void reference_conv_free(struct device *, struct conv *);
 void reference_conv(struct device *, struct conv *, const struct tensor *x, const struct tensor *y,
                     const struct tensor *mask, void *scratch);
 void reference_conv_back(struct device *, struct conv *, const struct tensor *dy, const struct tensor *dx,
-                         bool accumulate, const struct tensor *mask, void *scratch);
+                         const struct tensor *mask, void *scratch);
 
 #endif

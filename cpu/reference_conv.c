@@ -16,6 +16,7 @@ struct filter {
 
 struct conv {
     const struct filter *filter;
+    bool accumulate; /* backward */
 };
 
 struct filter *reference_filter_new(struct device *device, const struct filter_desc *desc)
@@ -60,11 +61,12 @@ const double *reference_filter_bias(const struct filter *filter)
     return filter->desc.bias;
 }
 
-struct conv *reference_conv_new(struct device *device, struct filter *filter, const struct tensor *x,
-                                const struct tensor *y, bool backward, size_t *scratch_bytes)
+struct conv *reference_conv_new(struct device *device, struct filter *filter, const struct conv_desc *desc,
+                                size_t *scratch_bytes)
 {
-    (void)device, (void)backward;
+    (void)device;
     const struct filter_desc *f = &filter->desc;
+    const struct tensor *x = &desc->x, *y = &desc->y;
     struct conv *conv = malloc(sizeof *conv);
 
     assert(x->c == f->cin && y->c == f->cout);
@@ -74,7 +76,7 @@ struct conv *reference_conv_new(struct device *device, struct filter *filter, co
         error_set("no memory for a convolution (%zu bytes)", sizeof *conv);
         return NULL;
     }
-    conv->filter = filter;
+    *conv = (struct conv){.filter = filter, .accumulate = desc->accumulate};
     *scratch_bytes = 0;
     return conv;
 }
@@ -141,7 +143,7 @@ static int64_t reader_of(int64_t at, int tap, int pad, int stride, int64_t outpu
 }
 
 void reference_conv_back(struct device *device, struct conv *conv, const struct tensor *dy, const struct tensor *dx,
-                         bool accumulate, const struct tensor *mask, void *scratch)
+                         const struct tensor *mask, void *scratch)
 {
     (void)scratch;
     const struct filter_desc *f = &conv->filter->desc;
@@ -153,7 +155,7 @@ void reference_conv_back(struct device *device, struct conv *conv, const struct 
         for (int64_t column = 0; column < dx->w; column++) {
             double *out = pixel_at(dx, row, column);
 
-            if (!accumulate)
+            if (!conv->accumulate)
                 memset(out, 0, (size_t)f->cin * sizeof *out);
             for (int ky = 0; ky < f->kh; ky++) {
                 for (int kx = 0; kx < f->kw; kx++) {

@@ -6,30 +6,36 @@
 #include "error.h"
 
 #include <assert.h>
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct {
     const char *name;
     struct device *(*open)(const struct device_options *);
+    struct device *(*open_numbered)(int index, const struct device_options *); /* "name" or "name:index" */
 } devices[] = {
-    {"cpu", device_cpu_open},
-    {"reference", device_reference_open},
+#ifdef PAREIDOLIA_CUDA
+    {.name = "cuda", .open_numbered = device_cuda_open},
+#endif
+    {.name = "cpu", .open = device_cpu_open},
+    {.name = "reference", .open = device_reference_open},
 };
 
-enum { DEVICES = sizeof devices / sizeof *devices };
+enum { DEVICES = sizeof devices / sizeof *devices, INDEX_MAX = 255 };
 
 size_t dtype_bytes(enum dtype type, int64_t n)
 {
-    static const int bits[] = {[DTYPE_F64] = 64, [DTYPE_F32] = 32, [DTYPE_BF16] = 16, [DTYPE_U8] = 8, [DTYPE_BITS] = 1};
+    static const int bits[] = {
+        [DTYPE_F64] = 64, [DTYPE_F32] = 32, [DTYPE_F16] = 16, [DTYPE_BF16] = 16, [DTYPE_U8] = 8, [DTYPE_BITS] = 1};
 
     return ((size_t)n * (size_t)bits[type] + 7) / 8;
 }
 
 const char *dtype_name(enum dtype type)
 {
-    static const char *const names[] = {
-        [DTYPE_F64] = "float64", [DTYPE_F32] = "float32", [DTYPE_BF16] = "bfloat16", [DTYPE_U8] = "uint8",
-        [DTYPE_BITS] = "bits"};
+    static const char *const names[] = {[DTYPE_F64] = "float64",   [DTYPE_F32] = "float32", [DTYPE_F16] = "float16",
+                                        [DTYPE_BF16] = "bfloat16", [DTYPE_U8] = "uint8",    [DTYPE_BITS] = "bits"};
 
     return names[type];
 }
@@ -53,12 +59,39 @@ size_t ascent_bytes(int64_t steps)
     return sizeof(struct ascent) + (size_t)steps * sizeof(struct step_record);
 }
 
+/* Whether name means devices[i], and with which number: "cuda" is 0, "cuda:2" 2. */
+static bool device_named(const char *name, int i, int *index)
+{
+    size_t length = strlen(devices[i].name);
+    char *end;
+
+    *index = 0;
+    if (strncmp(name, devices[i].name, length) != 0)
+        return false;
+    if (!name[length])
+        return true;
+    if (!devices[i].open_numbered || name[length] != ':' || !isdigit((unsigned char)name[length + 1]))
+        return false;
+    long number = strtol(name + length + 1, &end, 10);
+    *index = (int)number;
+    return !*end && number <= INDEX_MAX;
+}
+
 struct device *device_open(const char *name, const struct device_options *options)
 {
-    for (int i = 0; i < DEVICES; i++)
-        if (strcmp(name, devices[i].name) == 0)
-            return devices[i].open(options);
-    error_set("unknown device \"%s\"; this program has: cpu, reference", name);
+    char names[128] = "";
+    int index;
+
+    for (int i = 0; i < DEVICES; i++) {
+        if (!device_named(name, i, &index))
+            continue;
+        return devices[i].open ? devices[i].open(options) : devices[i].open_numbered(index, options);
+    }
+    for (int i = 0; i < DEVICES; i++) {
+        strncat(names, i ? ", " : "", sizeof names - strlen(names) - 1);
+        strncat(names, devices[i].name, sizeof names - strlen(names) - 1);
+    }
+    error_set("unknown device \"%s\"; this program has: %s", name, names);
     return NULL;
 }
 
@@ -99,6 +132,11 @@ int device_download(struct device *device, void *to, const void *from, size_t by
 {
     device->waits++;
     return device->ops->download(device, to, from, bytes);
+}
+
+size_t device_available(struct device *device)
+{
+    return device->ops->available ? device->ops->available(device) : SIZE_MAX;
 }
 
 void device_clear(struct device *device, void *memory, size_t bytes)
@@ -150,10 +188,24 @@ void device_filter_free(struct device *device, struct filter *filter)
         device->ops->filter_free(device, filter);
 }
 
-struct conv *device_conv_new(struct device *device, struct filter *filter, const struct tensor *x,
-                             const struct tensor *y, bool backward, size_t *scratch_bytes)
+/* The same of a tensor whose memory is not known yet. */
+static bool sound_shape(const struct tensor *t)
 {
-    return device->ops->conv_new(device, filter, x, y, backward, scratch_bytes);
+    struct tensor with_data = *t;
+
+    with_data.data = &with_data;
+    return sound(&with_data);
+}
+
+struct conv *device_conv_new(struct device *device, struct filter *filter, const struct conv_desc *desc,
+                             size_t *scratch_bytes)
+{
+    const struct tensor *written = desc->back ? &desc->x : &desc->y;
+
+    assert(sound_shape(&desc->x) && sound_shape(&desc->y) && (desc->back || !desc->accumulate));
+    assert(desc->mask.c == 0 ||
+           (sound_shape(&desc->mask) && same_shape(written, &desc->mask) && desc->mask.type == DTYPE_BITS));
+    return device->ops->conv_new(device, filter, desc, scratch_bytes);
 }
 
 void device_conv_free(struct device *device, struct conv *conv)
@@ -170,10 +222,10 @@ void device_conv(struct device *device, struct conv *conv, const struct tensor *
 }
 
 void device_conv_back(struct device *device, struct conv *conv, const struct tensor *dy, const struct tensor *dx,
-                      bool accumulate, const struct tensor *mask, void *scratch)
+                      const struct tensor *mask, void *scratch)
 {
     assert(sound(dy) && sound(dx) && companion(dx, mask, DTYPE_BITS));
-    device->ops->conv_back(device, conv, dy, dx, accumulate, mask, scratch);
+    device->ops->conv_back(device, conv, dy, dx, mask, scratch);
 }
 
 void device_max_pool(struct device *device, const struct tensor *x, const struct tensor *y,
@@ -233,6 +285,28 @@ void device_ascend(struct device *device, const struct tensor *x, const struct t
 int device_ascent_read(struct device *device, const struct ascent *state, int64_t records, struct ascent *host)
 {
     return device_download(device, host, state, ascent_bytes(records));
+}
+
+int device_record_begin(struct device *device)
+{
+    assert(device->records);
+    return device->ops->record_begin(device);
+}
+
+struct recording *device_record_end(struct device *device)
+{
+    return device->ops->record_end(device);
+}
+
+void device_recording_free(struct device *device, struct recording *recording)
+{
+    if (recording)
+        device->ops->recording_free(device, recording);
+}
+
+void device_replay(struct device *device, struct recording *recording)
+{
+    device->ops->replay(device, recording);
 }
 
 void device_resize(struct device *device, const struct tensor *x, const struct tensor *y)

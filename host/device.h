@@ -11,7 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum dtype { DTYPE_F64, DTYPE_F32, DTYPE_BF16, DTYPE_U8, DTYPE_BITS /* sign masks: bit c % 8 of byte c / 8 */ };
+enum dtype {
+    DTYPE_F64,
+    DTYPE_F32,
+    DTYPE_F16,
+    DTYPE_BF16,
+    DTYPE_U8,
+    DTYPE_BITS /* sign masks: bit c % 8 of byte c / 8 */
+};
 
 /* One picture's worth of values in device memory, [h][w][c] (NHWC with n = 1), rows from the top and without gaps.
  * Pixel (y, x) begins at element (y * w + x) * pitch. A pitch above c makes the tensor a slice of the channels of
@@ -36,28 +43,35 @@ size_t tensor_bytes(const struct tensor *tensor);
 
 /* Opening ------------------------------------------------------------------------------------------------- */
 
-/* Which of a device's convolution programs runs; every choice gives the same result to rounding. */
+/* Which of a device's convolution programs runs; every choice gives the same result to rounding. On the CPU OURS is
+ * our own kernel and LIBRARY oneDNN's; on CUDA OURS is bare library convolutions with our passes behind them,
+ * LIBRARY whatever cuDNN and cuBLASLt can fuse. */
 enum conv_engine { CONV_AUTO, CONV_OURS, CONV_LIBRARY };
 
 struct device_options {
-    const char *precision;   /* "fp32", "bf16", "fp64"; NULL: the device's own default */
+    const char *precision;   /* "fp16", "bf16", "tf32", "fp32", "fp64"; NULL: the device's own default */
     int threads;             /* CPU threads, 0: all */
+    bool tune;               /* CUDA: run the fastest convolution programs, timed once and kept in a file, instead
+                                of those that are known beforehand */
     enum conv_engine engine; /* for tests; CONV_AUTO elsewhere */
 };
 
 /* What the host may look at. Devices embed this as their first member. */
 struct device {
     const struct device_ops *ops;
-    const char *name;      /* "cpu", "reference" */
+    const char *name;      /* "cuda:0", "cpu", "reference" */
     const char *precision; /* as in device_options */
     enum dtype activation; /* type of activations and of their gradients */
     enum dtype picture;    /* type of pictures and of the gradient at the picture */
+    bool records;          /* device_record_begin works */
+    uint64_t programs;     /* hash of the convolution programs chosen so far; 0: the device has no choice */
     int64_t allocations;   /* device_alloc calls so far */
     int64_t waits;         /* times the host waited for the device so far */
 };
 
-/* Opens "reference" (double precision, plain loops) or "cpu". Returns NULL with an error for an unknown name or a
- * precision that the device or this processor does not have. */
+/* Opens "reference" (double precision, plain loops), "cpu", or "cuda", which may name a GPU: "cuda:1". Returns NULL
+ * with an error for an unknown name, a precision that the device or this processor does not have, or a GPU that is
+ * not there (with the driver's words). */
 struct device *device_open(const char *name, const struct device_options *options);
 void device_close(struct device *device);
 
@@ -70,6 +84,9 @@ void *device_alloc(struct device *device, size_t bytes);
 void device_free(struct device *device, void *memory);
 int device_upload(struct device *device, void *to, const void *from, size_t bytes);
 int device_download(struct device *device, void *to, const void *from, size_t bytes);
+
+/* Bytes that device_alloc can still give in all; SIZE_MAX where the device cannot tell. */
+size_t device_available(struct device *device);
 
 /* Queues bytes zeros. */
 void device_clear(struct device *device, void *memory, size_t bytes);
@@ -84,33 +101,41 @@ struct filter_desc {
     int kh, kw, stride; /* stride 1 or 2 */
     int pad_h, pad_w;   /* zeros before the first and behind the last row and column */
     int cin, cout;
-    int linear;           /* the first `linear` outputs get neither bias nor ReLU nor a mask; 0..cout, multiple of 8 */
+    int linear; /* the first `linear` outputs get neither bias nor ReLU nor a mask; 0..cout, multiple of 8 */
     const double *kernel; /* [kh][kw][cin][cout], borrowed during the call */
     const double *bias;   /* [cout] */
 };
 
 struct filter; /* parameters on the device, in whatever form its convolutions read */
-struct conv;   /* one filter at one size */
+struct conv;   /* one filter in one direction at one size */
 
 /* Brings parameters to the device. NULL with an error when memory is short. */
 struct filter *device_filter_new(struct device *device, const struct filter_desc *desc);
 void device_filter_free(struct device *device, struct filter *filter);
 
-/* Prepares filter for inputs shaped like x and outputs shaped like y (only shapes, pitches and types are read).
- * The output is (h + 2 pad - k) / stride + 1. backward asks for device_conv_back, too. The scratch memory that a
- * call wants goes to *scratch_bytes. The filter must outlive the convolution. */
-struct conv *device_conv_new(struct device *device, struct filter *filter, const struct tensor *x,
-                             const struct tensor *y, bool backward, size_t *scratch_bytes);
+/* What a convolution will be asked to do. Of the tensors only shapes, pitches and types are read. */
+struct conv_desc {
+    struct tensor x, y; /* back: dx and dy. y's height is (x.h + 2 pad - kh) / stride + 1 */
+    struct tensor mask; /* of what is written; c 0: none */
+    bool back;          /* device_conv_back, else device_conv */
+    bool accumulate;    /* back only: adds to dx */
+};
+
+/* Prepares filter for this. The scratch memory that each call wants goes to *scratch_bytes. The filter must outlive
+ * the convolution. */
+struct conv *device_conv_new(struct device *device, struct filter *filter, const struct conv_desc *desc,
+                             size_t *scratch_bytes);
 void device_conv_free(struct device *device, struct conv *conv);
 
-/* y = relu(conv(x) + bias), linear outputs excepted; mask (BITS, y's channels; may be NULL) = y > 0. */
+/* The tensors of a call are those of the conv_desc, with data; mask is NULL where that has none.
+ * y = relu(conv(x) + bias), linear outputs excepted; mask (BITS, y's channels) = y > 0. */
 void device_conv(struct device *device, struct conv *conv, const struct tensor *x, const struct tensor *y,
                  const struct tensor *mask, void *scratch);
 
-/* dx = [dx +] transposed conv(dy), then times mask (of x; may be NULL). Whoever contributes last to dx applies the
- * mask. dy carries its own mask already. */
+/* dx = [dx +] transposed conv(dy), then times mask (of x). Whoever contributes last to dx applies the mask. dy
+ * carries its own mask already. */
 void device_conv_back(struct device *device, struct conv *conv, const struct tensor *dy, const struct tensor *dx,
-                      bool accumulate, const struct tensor *mask, void *scratch);
+                      const struct tensor *mask, void *scratch);
 
 /* Pools --------------------------------------------------------------------------------------------------- */
 
@@ -147,6 +172,8 @@ struct ascent {
     int64_t steps;              /* records so far */
     int64_t stopped;            /* 1: a step found loss > max_loss; it is recorded, but neither it nor any later
                                    one is applied */
+    int64_t overflowed;         /* 1: a step found mean |g| not finite; neither it nor any later one is recorded or
+                                   applied */
     struct step_record current; /* being summed up */
     struct step_record records[];
 };
@@ -154,8 +181,8 @@ struct ascent {
 /* Bytes of a state with room for steps records. */
 size_t ascent_bytes(int64_t steps);
 
-/* Positions [top, bottom) x [left, right) of a target, inside it: loss += loss_scale * sum a^2, da = [da +] seed_scale * a
- * there and 0 elsewhere. */
+/* Positions [top, bottom) x [left, right) of a target, inside it: loss += loss_scale * sum a^2, da = [da +]
+ * seed_scale * a there and 0 elsewhere. */
 struct stimulation {
     int64_t top, left, bottom, right; /* an empty region is allowed */
     double loss_scale, seed_scale;
@@ -168,14 +195,28 @@ void device_stimulate(struct device *device, const struct stimulation *stimulati
 /* state->current.mean_abs_gradient = scale * mean |g|, scale being what turns g into the gradient of the loss. */
 void device_mean_abs(struct device *device, const struct tensor *g, double scale, struct ascent *state);
 
-/* One step: appends current to the records unless the ascent has stopped; stops it where the loss is above
- * max_loss; else x += step * scale * g / max(current.mean_abs_gradient, 1e-7). current becomes zero in any case.
- * max_loss may be INFINITY. */
+/* One step: appends current to the records unless the ascent has stopped or overflowed, which it does here; stops
+ * it where the loss is above max_loss; else x += step * scale * g / max(current.mean_abs_gradient, 1e-7). current
+ * becomes zero in any case. max_loss may be INFINITY. */
 void device_ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step, double scale,
                    double max_loss, struct ascent *state);
 
 /* Waits and copies the state with its first `records` records to host. Returns 0 or -1 like device_sync. */
 int device_ascent_read(struct device *device, const struct ascent *state, int64_t records, struct ascent *host);
+
+/* Recording ----------------------------------------------------------------------------------------------- */
+
+struct recording; /* queued operations, ready to run again */
+
+/* From begin to end what is queued does not run but is recorded; nothing else may be asked of the device meanwhile.
+ * Every operation must have run once before. Only where device->records is set. begin returns 0, or -1 with an
+ * error; end returns NULL with the first failure since begin. */
+int device_record_begin(struct device *device);
+struct recording *device_record_end(struct device *device);
+void device_recording_free(struct device *device, struct recording *recording);
+
+/* Queues all that was recorded, on the memory that it was recorded with. */
+void device_replay(struct device *device, struct recording *recording);
 
 /* The picture --------------------------------------------------------------------------------------------- */
 

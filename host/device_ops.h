@@ -11,18 +11,18 @@ struct device_ops {
     void (*free)(struct device *, void *memory);
     int (*upload)(struct device *, void *to, const void *from, size_t bytes);
     int (*download)(struct device *, void *to, const void *from, size_t bytes);
+    size_t (*available)(struct device *); /* NULL: unknown */
     void (*clear)(struct device *, void *memory, size_t bytes);
     int (*sync)(struct device *);
 
     struct filter *(*filter_new)(struct device *, const struct filter_desc *);
     void (*filter_free)(struct device *, struct filter *);
-    struct conv *(*conv_new)(struct device *, struct filter *, const struct tensor *x, const struct tensor *y,
-                             bool backward, size_t *scratch_bytes);
+    struct conv *(*conv_new)(struct device *, struct filter *, const struct conv_desc *, size_t *scratch_bytes);
     void (*conv_free)(struct device *, struct conv *);
     void (*conv)(struct device *, struct conv *, const struct tensor *x, const struct tensor *y,
                  const struct tensor *mask, void *scratch);
     void (*conv_back)(struct device *, struct conv *, const struct tensor *dy, const struct tensor *dx,
-                      bool accumulate, const struct tensor *mask, void *scratch);
+                      const struct tensor *mask, void *scratch);
 
     void (*max_pool)(struct device *, const struct tensor *x, const struct tensor *y, const struct tensor *argmax,
                      const struct tensor *mask);
@@ -39,13 +39,21 @@ struct device_ops {
     void (*ascend)(struct device *, const struct tensor *x, const struct tensor *g, double step, double scale,
                    double max_loss, struct ascent *state);
 
+    /* NULL where device->records is not set. */
+    int (*record_begin)(struct device *);
+    struct recording *(*record_end)(struct device *);
+    void (*recording_free)(struct device *, struct recording *);
+    void (*replay)(struct device *, struct recording *);
+
     void (*resize)(struct device *, const struct tensor *x, const struct tensor *y);
     void (*detail)(struct device *, const struct tensor *x, const struct tensor *original,
                    const struct tensor *shrunk);
 };
 
-/* How each device is opened; NULL with an error. */
+/* How each device is opened; NULL with an error. index is the number behind the colon of its name, else 0; only
+ * CUDA has more than one. */
 struct device *device_reference_open(const struct device_options *options);
 struct device *device_cpu_open(const struct device_options *options);
+struct device *device_cuda_open(int index, const struct device_options *options);
 
 #endif

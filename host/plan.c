@@ -28,13 +28,13 @@ static const struct place none = {.buffer = -1};
 /* Backward operations read dy and write dx: the same fields. */
 struct op {
     enum op_kind kind;
-    int node;                      /* the first, where a group has several */
-    struct place x, y;             /* STIMULATE: a and da */
-    struct place mask, argmax;     /* mask: of what is written; buffer -1: none */
+    int node;                  /* the first, where a group has several */
+    struct place x, y;         /* STIMULATE: a and da */
+    struct place mask, argmax; /* mask: of what is written; buffer -1: none */
     bool accumulate;
-    struct conv *conv;             /* of the plan, by group */
-    struct filter *filter;         /* AVERAGE_POOL */
-    int scratch;                   /* buffer, or -1 */
+    struct conv *conv;     /* of the plan */
+    struct filter *filter; /* AVERAGE_POOL */
+    int scratch;           /* buffer, or -1 */
     struct stimulation stimulation;
 };
 
@@ -55,14 +55,14 @@ struct plan {
     int op_count, op_room, forward_ops;
     struct buffer *buffers;
     int buffer_count, buffer_room;
-    struct conv *convs[NETWORK_NODES];           /* by group */
-    size_t conv_scratch[NETWORK_NODES];
-    int activation[NETWORK_NODES];               /* the layout's buffers: index of the activations, */
-    int gradient[NETWORK_NODES];                 /* the gradients */
-    int mask[NETWORK_NODES];                     /* and the sign masks, or -1 */
-    int argmax[NETWORK_NODES];                   /* pools */
-    bool started[NETWORK_NODES];                 /* while planning: the root's gradient holds a contribution */
-    int readers_left[NETWORK_NODES];             /* while planning: contributions still to come */
+    struct conv *forward[NETWORK_NODES]; /* convolutions by group */
+    struct conv *back[NETWORK_NODES];
+    int activation[NETWORK_NODES];   /* the layout's buffers: index of the activations, */
+    int gradient[NETWORK_NODES];     /* the gradients */
+    int mask[NETWORK_NODES];         /* and the sign masks, or -1 */
+    int argmax[NETWORK_NODES];       /* pools */
+    bool started[NETWORK_NODES];     /* while planning: the root's gradient holds a contribution */
+    int readers_left[NETWORK_NODES]; /* while planning: contributions still to come */
     struct kept *kept;
     int kept_count;
     void *memory;
@@ -94,9 +94,9 @@ static int add_buffer(struct plan *plan, int64_t h, int64_t w, int channels, enu
     if (!buffers)
         return -1;
     plan->buffers = buffers;
-    buffers[plan->buffer_count] = (struct buffer){
-        .tensor = {.h = h, .w = w, .c = channels, .pitch = channels, .type = type},
-        .item = {.bytes = dtype_bytes(type, h * w * channels), .first = -1, .last = -1}};
+    buffers[plan->buffer_count] =
+        (struct buffer){.tensor = {.h = h, .w = w, .c = channels, .pitch = channels, .type = type},
+                        .item = {.bytes = dtype_bytes(type, h * w * channels), .first = -1, .last = -1}};
     return plan->buffer_count++;
 }
 
@@ -258,8 +258,13 @@ static int add_complete(struct plan *plan, int node)
 {
     const struct net *net = plan->net;
 
-    if (add_op(plan, (struct op){.kind = OP_COMPLETE, .node = node, .x = activation_of(plan, node), .y = none,
-                                 .mask = none, .argmax = none, .scratch = -1}) != 0)
+    if (add_op(plan, (struct op){.kind = OP_COMPLETE,
+                                 .node = node,
+                                 .x = activation_of(plan, node),
+                                 .y = none,
+                                 .mask = none,
+                                 .argmax = none,
+                                 .scratch = -1}) != 0)
         return -1;
     for (int i = 0; net->gradient && i < net->target_count; i++)
         if (net->targets[i].node == node && add_stimulation(plan, &net->targets[i]) != 0)
@@ -267,23 +272,31 @@ static int add_complete(struct plan *plan, int node)
     return 0;
 }
 
+/* Prepares op's convolution, of a group, as op will run it: as its places lie, with its mask, adding or not. */
+static int prepare_conv(struct plan *plan, int group, struct op *op, struct conv **conv)
+{
+    struct conv_desc desc = {.x = tensor_at(plan, op->x),
+                             .y = tensor_at(plan, op->y),
+                             .back = op->kind == OP_CONV_BACK,
+                             .accumulate = op->accumulate};
+    size_t scratch_bytes;
+
+    if (op->mask.buffer >= 0)
+        desc.mask = tensor_at(plan, op->mask);
+    *conv = op->conv = device_conv_new(plan->net->device, plan->net->filters[group], &desc, &scratch_bytes);
+    return op->conv ? add_scratch(plan, scratch_bytes, &op->scratch) : -1;
+}
+
 static int add_conv(struct plan *plan, int index)
 {
     const struct net *net = plan->net;
     const struct group *group = &net->layout.group[index];
     struct op op = {.kind = OP_CONV, .node = group->member[0], .argmax = none};
-    struct tensor x, y;
 
     op.x = activation_of(plan, group->x);
     op.y = in(plan->activation, group->y);
     op.mask = mask_at(plan, group->y);
-    x = tensor_at(plan, op.x);
-    y = tensor_at(plan, op.y);
-    plan->convs[index] = op.conv = device_conv_new(net->device, net->filters[index], &x, &y, net->gradient,
-                                                   &plan->conv_scratch[index]);
-    if (!op.conv)
-        return -1;
-    if (add_scratch(plan, plan->conv_scratch[index], &op.scratch) != 0 || add_op(plan, op) != 0)
+    if (prepare_conv(plan, index, &op, &plan->forward[index]) != 0 || add_op(plan, op) != 0)
         return -1;
     for (int i = 0; i < group->members; i++)
         if (!net->network->nodes[group->member[i]].averaged && add_complete(plan, group->member[i]) != 0)
@@ -295,9 +308,13 @@ static int add_average_pool(struct plan *plan, int node)
 {
     const struct layout *l = &plan->net->layout;
 
-    if (add_op(plan, (struct op){.kind = OP_AVERAGE_POOL, .node = node, .x = in(plan->activation, l->linear[node]),
-                                 .y = activation_of(plan, node), .mask = mask_at(plan, l->place[node]),
-                                 .argmax = none, .filter = plan->net->filters[l->group_of[node]],
+    if (add_op(plan, (struct op){.kind = OP_AVERAGE_POOL,
+                                 .node = node,
+                                 .x = in(plan->activation, l->linear[node]),
+                                 .y = activation_of(plan, node),
+                                 .mask = mask_at(plan, l->place[node]),
+                                 .argmax = none,
+                                 .filter = plan->net->filters[l->group_of[node]],
                                  .scratch = -1}) != 0)
         return -1;
     return add_complete(plan, node);
@@ -334,7 +351,7 @@ static int add_forward(struct plan *plan)
 
         if (!l->needed[i])
             continue;
-        if (l->group_of[i] >= 0 && !plan->convs[l->group_of[i]])
+        if (l->group_of[i] >= 0 && !plan->forward[l->group_of[i]])
             error = add_conv(plan, l->group_of[i]);
         if (!error && node->averaged)
             error = add_average_pool(plan, i);
@@ -343,9 +360,13 @@ static int add_forward(struct plan *plan)
         else if (node->kind == NODE_CONCAT)
             error = add_complete(plan, i);
         else if (node->kind == NODE_AVERAGE)
-            error = add_op(plan, (struct op){.kind = OP_GLOBAL_AVERAGE, .node = i,
-                                             .x = activation_of(plan, node->from[0]), .y = activation_of(plan, i),
-                                             .mask = none, .argmax = none, .scratch = -1}) ||
+            error = add_op(plan, (struct op){.kind = OP_GLOBAL_AVERAGE,
+                                             .node = i,
+                                             .x = activation_of(plan, node->from[0]),
+                                             .y = activation_of(plan, i),
+                                             .mask = none,
+                                             .argmax = none,
+                                             .scratch = -1}) ||
                     add_complete(plan, i);
         if (error)
             return -1;
@@ -377,11 +398,10 @@ static int add_back(struct plan *plan, const struct op *forward)
         int group = l->group_of[forward->node];
 
         op.kind = OP_CONV_BACK;
-        op.conv = forward->conv;
         op.y = in(plan->gradient, l->group[group].y);
-        if (add_scratch(plan, plan->conv_scratch[group], &op.scratch) != 0)
-            return -1;
         contribute(plan, &op, l->group[group].x);
+        if (prepare_conv(plan, group, &op, &plan->back[group]) != 0)
+            return -1;
     } else if (forward->kind == OP_MAX_POOL) {
         op.kind = OP_MAX_POOL_BACK;
         op.y = gradient_of(plan, forward->node);
@@ -491,8 +511,8 @@ struct plan *plan_new(struct net *net, int64_t h, int64_t w)
     }
     plan->net = net;
     error_set("out of memory while the network is planned"); /* stands unless a device says more */
-    if (add_layout_buffers(plan, h, w) != 0 || add_forward(plan) != 0 || (net->gradient && add_backward(plan) != 0) ||
-        place_buffers(plan) != 0 || list_kept(plan) != 0) {
+    if (add_layout_buffers(plan, h, w) != 0 || add_forward(plan) != 0 ||
+        (net->gradient && add_backward(plan) != 0) || place_buffers(plan) != 0 || list_kept(plan) != 0) {
         plan_free(plan);
         return NULL;
     }
@@ -503,8 +523,10 @@ void plan_free(struct plan *plan)
 {
     if (!plan)
         return;
-    for (int i = 0; i < plan->net->layout.groups; i++)
-        device_conv_free(plan->net->device, plan->convs[i]);
+    for (int i = 0; i < plan->net->layout.groups; i++) {
+        device_conv_free(plan->net->device, plan->forward[i]);
+        device_conv_free(plan->net->device, plan->back[i]);
+    }
     device_free(plan->net->device, plan->memory);
     free(plan->kept);
     free(plan->buffers);
@@ -565,7 +587,7 @@ static void run_op(struct plan *plan, const struct op *op, struct ascent *state)
         device_conv(device, op->conv, &x, &y, m, scratch);
         break;
     case OP_CONV_BACK:
-        device_conv_back(device, op->conv, &y, &x, op->accumulate, m, scratch);
+        device_conv_back(device, op->conv, &y, &x, m, scratch);
         break;
     case OP_MAX_POOL:
         device_max_pool(device, &x, &y, winners, m);

@@ -5,6 +5,7 @@
 #include "error.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +70,17 @@ int tensor_upload(struct device *device, const struct tensor *tensor, const floa
     return result;
 }
 
+/* Sign, 5 bits of exponent (biased by 15) and 10 of fraction; a float holds all of them exactly. */
+static double half_to_double(uint16_t half)
+{
+    int exponent = half >> 10 & 0x1f, fraction = half & 0x3ff;
+    double value = exponent == 0x1f ? (fraction ? (double)NAN : (double)INFINITY)
+                   : exponent       ? ldexp(1024 + fraction, exponent - 25)
+                                    : ldexp(fraction, -24);
+
+    return half & 0x8000 ? -value : value;
+}
+
 static double value_at(enum dtype type, const void *values, int64_t i)
 {
     switch (type) {
@@ -76,6 +88,8 @@ static double value_at(enum dtype type, const void *values, int64_t i)
         return ((const double *)values)[i];
     case DTYPE_F32:
         return (double)((const float *)values)[i];
+    case DTYPE_F16:
+        return half_to_double(((const uint16_t *)values)[i]);
     case DTYPE_BF16: {
         uint32_t bits = (uint32_t)((const uint16_t *)values)[i] << 16;
         float value;

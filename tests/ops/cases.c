@@ -119,6 +119,7 @@ const struct op_case op_cases[] = {
     ASCEND("ascend, stopped at once", 5, 4, 0.01, 0),
     ASCEND("ascend one pixel", 1, 1, INFINITY, 0),
     ASCEND("ascend on almost no gradient", 6, 7, INFINITY, TINY_GRADIENT),
+    ASCEND("ascend on a gradient that left the range", 9, 11, INFINITY, INFINITE_GRADIENT),
 
     /* from, to. */
     RESIZE("shrink", 28, 42, 20, 30),

@@ -19,13 +19,14 @@ enum op {
 enum { STEPS = 4 };
 
 enum flags {
-    SLICED = 1,         /* every tensor is a slice from the middle of a wider one */
-    MASKED = 2,         /* forward writes a mask, backward applies one */
-    ACCUMULATE = 4,     /* backward adds to what is there */
-    PICTURE = 8,        /* x is a picture, dx a gradient at the picture */
-    FORWARD_ONLY = 16,  /* no way back, and nothing kept for it */
-    COARSE = 32,        /* x takes few values: zeros and exact ties */
-    TINY_GRADIENT = 64, /* OP_ASCEND: below what the step is divided by at least */
+    SLICED = 1,              /* every tensor is a slice from the middle of a wider one */
+    MASKED = 2,              /* forward writes a mask, backward applies one */
+    ACCUMULATE = 4,          /* backward adds to what is there */
+    PICTURE = 8,             /* x is a picture, dx a gradient at the picture */
+    FORWARD_ONLY = 16,       /* no way back, and nothing kept for it */
+    COARSE = 32,             /* x takes few values: zeros and exact ties */
+    TINY_GRADIENT = 64,      /* OP_ASCEND: below what the step is divided by at least */
+    INFINITE_GRADIENT = 128, /* OP_ASCEND: at one element */
 };
 
 struct op_case {

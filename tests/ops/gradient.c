@@ -33,7 +33,8 @@ struct miniature {
     struct tensor masks[MASKS];
     struct tensor argmax;
     struct filter *filters[FILTERS];
-    struct conv *convs[FILTERS];
+    struct conv *forward[FILTERS];
+    struct conv *back[FILTERS];
     void *scratch;
     struct ascent *state;
 };
@@ -54,11 +55,10 @@ static double random_value(void)
     return state * 0x1p-31 - 1;
 }
 
-static void make_conv(struct miniature *m, int which, struct tensor x, struct tensor y, size_t *scratch_bytes)
+static void make_filter(struct miniature *m, int which)
 {
     static double kernel[9 * STEM * BRANCH], bias[BRANCH];
     struct filter_desc desc = descs[which];
-    size_t bytes;
 
     for (int i = 0; i < desc.kh * desc.kw * desc.cin * desc.cout; i++)
         kernel[i] = random_value() / sqrt(desc.kh * desc.kw * desc.cin);
@@ -67,9 +67,38 @@ static void make_conv(struct miniature *m, int which, struct tensor x, struct te
     desc.kernel = kernel;
     desc.bias = bias;
     m->filters[which] = device_filter_new(m->device, &desc);
-    m->convs[which] = device_conv_new(m->device, m->filters[which], &x, &y, true, &bytes);
+}
+
+/* mask may be NULL. */
+static struct conv *make_conv(struct miniature *m, int which, bool back, struct tensor x, struct tensor y,
+                              bool accumulate, const struct tensor *mask, size_t *scratch_bytes)
+{
+    struct conv_desc desc = {.x = x, .y = y, .back = back, .accumulate = accumulate};
+    size_t bytes;
+
+    if (mask)
+        desc.mask = *mask;
+    struct conv *conv = device_conv_new(m->device, m->filters[which], &desc, &bytes);
     if (bytes > *scratch_bytes)
         *scratch_bytes = bytes;
+    return conv;
+}
+
+static void make_convs(struct miniature *m, size_t *bytes)
+{
+    const struct tensor *t = m->tensors;
+    struct tensor first = tensor_slice(t[CONCAT], 0, BRANCH), d_first = tensor_slice(t[D_CONCAT], 0, BRANCH);
+    struct tensor first_mask = tensor_slice(m->masks[CONCAT_MASK], 0, BRANCH);
+    const struct tensor *stem_mask = &m->masks[STEM_MASK], *pooled_mask = &m->masks[POOLED_MASK];
+
+    for (int i = 0; i < FILTERS; i++)
+        make_filter(m, i);
+    m->forward[STRIDED] = make_conv(m, STRIDED, false, t[PICTURE], t[STEM_OUT], false, stem_mask, bytes);
+    m->forward[PADDED] = make_conv(m, PADDED, false, t[POOLED], first, false, &first_mask, bytes);
+    m->forward[LINEAR] = make_conv(m, LINEAR, false, t[POOLED], t[MIDDLE], false, NULL, bytes);
+    m->back[STRIDED] = make_conv(m, STRIDED, true, t[D_PICTURE], t[D_STEM_OUT], false, NULL, bytes);
+    m->back[PADDED] = make_conv(m, PADDED, true, t[D_POOLED], d_first, true, pooled_mask, bytes);
+    m->back[LINEAR] = make_conv(m, LINEAR, true, t[D_POOLED], t[D_MIDDLE], false, NULL, bytes);
 }
 
 static void miniature_open(struct miniature *m, struct device *device)
@@ -88,16 +117,15 @@ static void miniature_open(struct miniature *m, struct device *device)
     m->masks[CONCAT_MASK] = tensor_new(device, 6, 5, 2 * BRANCH, DTYPE_BITS);
     m->argmax = tensor_new(device, 6, 5, STEM, DTYPE_U8);
     m->state = device_alloc(device, ascent_bytes(0));
-    make_conv(m, STRIDED, m->tensors[PICTURE], m->tensors[STEM_OUT], &scratch_bytes);
-    make_conv(m, PADDED, m->tensors[POOLED], tensor_slice(m->tensors[CONCAT], 0, BRANCH), &scratch_bytes);
-    make_conv(m, LINEAR, m->tensors[POOLED], m->tensors[MIDDLE], &scratch_bytes);
+    make_convs(m, &scratch_bytes);
     m->scratch = device_alloc(device, scratch_bytes);
 }
 
 static void miniature_close(struct miniature *m)
 {
     for (int i = 0; i < FILTERS; i++) {
-        device_conv_free(m->device, m->convs[i]);
+        device_conv_free(m->device, m->forward[i]);
+        device_conv_free(m->device, m->back[i]);
         device_filter_free(m->device, m->filters[i]);
     }
     for (int i = 0; i < TENSORS; i++)
@@ -123,10 +151,10 @@ static double forward(struct miniature *m, const double *picture)
 
     device_upload(device, t[PICTURE].data, picture, tensor_bytes(&t[PICTURE]));
     device_clear(device, m->state, ascent_bytes(0));
-    device_conv(device, m->convs[STRIDED], &t[PICTURE], &t[STEM_OUT], &m->masks[STEM_MASK], m->scratch);
+    device_conv(device, m->forward[STRIDED], &t[PICTURE], &t[STEM_OUT], &m->masks[STEM_MASK], m->scratch);
     device_max_pool(device, &t[STEM_OUT], &t[POOLED], &m->argmax, &m->masks[POOLED_MASK]);
-    device_conv(device, m->convs[PADDED], &t[POOLED], &first, &first_mask, m->scratch);
-    device_conv(device, m->convs[LINEAR], &t[POOLED], &t[MIDDLE], NULL, m->scratch);
+    device_conv(device, m->forward[PADDED], &t[POOLED], &first, &first_mask, m->scratch);
+    device_conv(device, m->forward[LINEAR], &t[POOLED], &t[MIDDLE], NULL, m->scratch);
     device_average_pool(device, &t[MIDDLE], m->filters[LINEAR], &second, &second_mask);
     device_stimulate(device, &s, &t[CONCAT], &t[D_CONCAT], false, m->state);
     device_ascent_read(device, m->state, 0, &result);
@@ -142,10 +170,10 @@ static void backward(struct miniature *m, double *gradient)
     struct tensor second = tensor_slice(t[D_CONCAT], BRANCH, BRANCH);
 
     device_average_pool_back(device, &second, &t[D_MIDDLE]);
-    device_conv_back(device, m->convs[LINEAR], &t[D_MIDDLE], &t[D_POOLED], false, NULL, m->scratch);
-    device_conv_back(device, m->convs[PADDED], &first, &t[D_POOLED], true, &m->masks[POOLED_MASK], m->scratch);
+    device_conv_back(device, m->back[LINEAR], &t[D_MIDDLE], &t[D_POOLED], NULL, m->scratch);
+    device_conv_back(device, m->back[PADDED], &first, &t[D_POOLED], &m->masks[POOLED_MASK], m->scratch);
     device_max_pool_back(device, &t[D_POOLED], &m->argmax, &t[D_STEM_OUT], false, &m->masks[STEM_MASK]);
-    device_conv_back(device, m->convs[STRIDED], &t[D_STEM_OUT], &t[D_PICTURE], false, NULL, m->scratch);
+    device_conv_back(device, m->back[STRIDED], &t[D_STEM_OUT], &t[D_PICTURE], NULL, m->scratch);
     device_download(device, gradient, t[D_PICTURE].data, tensor_bytes(&t[D_PICTURE]));
 }
 

@@ -184,16 +184,19 @@ static void fill_ascend(struct trial *t, double *expected[SLOTS], struct ascent 
 
     for (int64_t i = 0; i < o->h * o->w * 3; i++)
         mean += fabs(t->operands[DY].before[i]) * GRADIENT_SCALE / n;
-    for (int step = 0; step < STEPS && !state->stopped; step++) {
+    state->overflowed = !isfinite(mean);
+    for (int step = 0; step < STEPS && !state->stopped && !state->overflowed; step++) {
         double loss = stimulation_loss_scale(o, step) * energy(t, 0, 0, 4, 4);
 
         state->records[state->steps++] = (struct step_record){loss, mean};
         state->stopped = loss > o->max_loss;
         applied += !state->stopped;
     }
-    for (int64_t i = 0; i < o->h * o->w * 3; i++)
-        expected[Y][i] = t->operands[Y].before[i] +
-                         applied * STEP * GRADIENT_SCALE * t->operands[DY].before[i] / fmax(mean, 1e-7);
+    for (int64_t i = 0; i < o->h * o->w * 3; i++) {
+        expected[Y][i] = t->operands[Y].before[i];
+        if (applied)
+            expected[Y][i] += applied * STEP * GRADIENT_SCALE * t->operands[DY].before[i] / fmax(mean, 1e-7);
+    }
 }
 
 /* The weight of input i in output `at` of an axis: a hat of width 1 around the coordinate that the output reads. */

@@ -18,7 +18,15 @@ enum { SIBLINGS = 16 };
 enum { KERNEL_SEED = SLOTS, BIAS_SEED };
 
 /* Which values stand in an operand before the run. */
-enum content { SPREAD /* -1..1 */, FEW /* 0, 1/4, 1/2, half of them 0 */, TINY, OVERWRITTEN };
+enum content {
+    SPREAD /* -1..1 */,
+    FEW /* 0, 1/4, 1/2, half of them 0 */,
+    TINY,
+    INFINITE /* one of SPREAD */,
+    OVERWRITTEN
+};
+
+enum { INFINITE_ELEMENT = 7 };
 
 static void *allocate(size_t n, size_t size)
 {
@@ -48,6 +56,32 @@ static double random_spread(int seed, int64_t n)
     return (double)(random_bits(seed, n) >> 11) * 0x1p-52 - 1;
 }
 
+/* The half-precision number nearest to value: 5 bits of exponent, 10 of fraction; ties to even. */
+static uint16_t half_from(double value)
+{
+    unsigned sign = signbit(value) ? 0x8000 : 0;
+    double size = fabs(value);
+    int exponent;
+
+    if (isnan(value))
+        return 0x7e00;
+    if (size >= 65520) /* rounds to 2^16, which there is not */
+        return (uint16_t)(sign | 0x7c00);
+    exponent = size < 0x1p-14 ? -14 : ilogb(size);
+    /* The first bit of a normal number's 11 adds 1 to the exponent's field, and so does rounding up to 2048. */
+    return (uint16_t)(sign | (((unsigned)(exponent + 14) << 10) + (unsigned)rint(ldexp(size, 10 - exponent))));
+}
+
+static double half_to_double(uint16_t half)
+{
+    int exponent = half >> 10 & 31, fraction = half & 1023;
+    double size = exponent == 31  ? (fraction ? (double)NAN : (double)INFINITY)
+                  : exponent == 0 ? fraction * 0x1p-24
+                                  : ldexp(1 + fraction / 1024.0, exponent - 15);
+
+    return half & 0x8000 ? -size : size;
+}
+
 /* Stores a number in a type that holds it; floating-point types round to nearest, ties to even. */
 static void store(enum dtype type, void *memory, int64_t i, double value)
 {
@@ -61,6 +95,9 @@ static void store(enum dtype type, void *memory, int64_t i, double value)
         break;
     case DTYPE_F32:
         ((float *)memory)[i] = single;
+        break;
+    case DTYPE_F16:
+        ((uint16_t *)memory)[i] = half_from(value);
         break;
     case DTYPE_BF16: /* the upper half of a float; the NaN that we use stays one */
         memcpy(&word, &single, sizeof word);
@@ -85,6 +122,8 @@ static double load(enum dtype type, const void *memory, int64_t i)
         return ((const double *)memory)[i];
     case DTYPE_F32:
         return (double)((const float *)memory)[i];
+    case DTYPE_F16:
+        return half_to_double(((const uint16_t *)memory)[i]);
     case DTYPE_BF16:
         word = (uint32_t)((const uint16_t *)memory)[i] << 16;
         memcpy(&single, &word, sizeof single);
@@ -115,7 +154,9 @@ static double value_before(enum dtype type, enum content content, bool guard, en
         return (double)(random_bits(seed, i) & 1);
     if (type == DTYPE_U8)
         return (double)(random_bits(seed, i) & 0xff);
-    if (guard || content == SPREAD)
+    if (content == INFINITE && i == INFINITE_ELEMENT)
+        return INFINITY;
+    if (guard || content == SPREAD || content == INFINITE)
         return rounded(rounding, value);
     if (content == FEW)
         return value > 0.5 ? 0.5 : value > 0 ? 0.25 : 0;
@@ -210,24 +251,31 @@ static int add_filter(struct trial *t, const struct device *as, struct filter_de
     return t->filter ? 0 : -1;
 }
 
-/* Prepares the convolution. Its scratch memory has exactly the size asked for and holds NaNs, as whatever was there
- * before in a real plan might. */
-static int add_conv(struct trial *t)
+/* Prepares the convolution in one direction. Its scratch memory has exactly the size asked for and holds NaNs, as
+ * whatever was there before in a real plan might. */
+static int add_conv(struct trial *t, bool back)
 {
+    const struct tensor *mask = tensor_of(t, back ? X_MASK : Y_MASK);
+    struct conv_desc desc = {.x = *tensor_of(t, back ? DX : X),
+                             .y = *tensor_of(t, back ? DY : Y),
+                             .back = back,
+                             .accumulate = back && t->op_case->flags & ACCUMULATE};
     size_t bytes = 0;
 
-    t->conv = device_conv_new(t->device, t->filter, tensor_of(t, X), tensor_of(t, Y),
-                              !(t->op_case->flags & FORWARD_ONLY), &bytes);
-    if (!t->conv)
+    if (mask)
+        desc.mask = *mask;
+    desc.x.data = desc.y.data = desc.mask.data = NULL; /* nobody may look there yet */
+    t->convs[back] = device_conv_new(t->device, t->filter, &desc, &bytes);
+    if (!t->convs[back])
         return -1;
     if (bytes == 0)
         return 0;
-    t->scratch = device_alloc(t->device, bytes);
-    if (!t->scratch)
+    t->scratches[back] = device_alloc(t->device, bytes);
+    if (!t->scratches[back])
         return -1;
     void *garbage = allocate(1, bytes);
     memset(garbage, 0xff, bytes);
-    int result = device_upload(t->device, t->scratch, garbage, bytes);
+    int result = device_upload(t->device, t->scratches[back], garbage, bytes);
     free(garbage);
     return result;
 }
@@ -261,7 +309,9 @@ static int prepare_conv(struct trial *t, const struct device *as)
         return -1;
     if (o->flags & MASKED && !(o->flags & PICTURE) && add(t, as, X_MASK, DTYPE_BITS, o->h, o->w, o->cin, SPREAD))
         return -1;
-    return add_filter(t, as, desc) || add_conv(t) ? -1 : 0;
+    if (add_filter(t, as, desc) || add_conv(t, false))
+        return -1;
+    return o->flags & FORWARD_ONLY ? 0 : add_conv(t, true);
 }
 
 static int prepare_max_pool(struct trial *t, const struct device *as)
@@ -301,6 +351,11 @@ static int prepare_average_pool(struct trial *t, const struct device *as)
     return add_filter(t, as, desc);
 }
 
+static enum content gradient_content(const struct op_case *o)
+{
+    return o->flags & TINY_GRADIENT ? TINY : o->flags & INFINITE_GRADIENT ? INFINITE : SPREAD;
+}
+
 static int prepare_others(struct trial *t, const struct device *as)
 {
     const struct op_case *o = t->op_case;
@@ -316,7 +371,7 @@ static int prepare_others(struct trial *t, const struct device *as)
                add_written(t, as, DX, type, o->h, o->w, o->cin, o->flags & ACCUMULATE ? SPREAD : OVERWRITTEN);
     case OP_ASCEND:
         return add(t, as, X, type, 4, 4, 8, SPREAD) ||
-               add(t, as, DY, picture, o->h, o->w, 3, o->flags & TINY_GRADIENT ? TINY : SPREAD) ||
+               add(t, as, DY, picture, o->h, o->w, 3, gradient_content(o)) ||
                add_written(t, as, Y, picture, o->h, o->w, 3, SPREAD);
     case OP_RESIZE:
         return add(t, as, X, picture, o->h, o->w, 3, SPREAD) ||
@@ -363,9 +418,11 @@ void trial_free(struct trial *t)
 {
     if (!t)
         return;
-    device_conv_free(t->device, t->conv);
+    for (int back = 0; back < 2; back++) {
+        device_conv_free(t->device, t->convs[back]);
+        device_free(t->device, t->scratches[back]);
+    }
     device_filter_free(t->device, t->filter);
-    device_free(t->device, t->scratch);
     device_free(t->device, t->state);
     for (int slot = 0; slot < SLOTS; slot++) {
         device_free(t->device, t->operands[slot].memory);
@@ -442,7 +499,7 @@ void trial_forward(struct trial *t)
 
     switch (t->op_case->op) {
     case OP_CONV:
-        device_conv(device, t->conv, x, y, tensor_of(t, Y_MASK), t->scratch);
+        device_conv(device, t->convs[0], x, y, tensor_of(t, Y_MASK), t->scratches[0]);
         break;
     case OP_MAX_POOL:
         device_max_pool(device, x, y, tensor_of(t, ARGMAX), tensor_of(t, Y_MASK));
@@ -478,7 +535,7 @@ void trial_backward(struct trial *t)
     if (!dy || !dx)
         return;
     if (o->op == OP_CONV)
-        device_conv_back(t->device, t->conv, dy, dx, accumulate, tensor_of(t, X_MASK), t->scratch);
+        device_conv_back(t->device, t->convs[1], dy, dx, tensor_of(t, X_MASK), t->scratches[1]);
     else if (o->op == OP_MAX_POOL)
         device_max_pool_back(t->device, dy, tensor_of(t, ARGMAX), dx, accumulate, tensor_of(t, X_MASK));
     else if (o->op == OP_AVERAGE_POOL)

@@ -27,8 +27,8 @@ struct trial {
     struct operand operands[SLOTS];
     double *kernel, *bias; /* OP_CONV and OP_AVERAGE_POOL */
     struct filter *filter;
-    struct conv *conv;
-    void *scratch;
+    struct conv *convs[2]; /* forward, backward */
+    void *scratches[2];
     struct ascent *state;       /* on the device */
     struct ascent *state_after; /* STEPS records */
 };
