@@ -22,12 +22,9 @@
 #define __shared__ thread_local
 
 /* What kernel.c offers. lines: two threads that meet at a barrier must have come to the same one. */
-struct softgpu_place {
-    uint3 thread, block;
-    dim3 block_size, grid_size;
-};
 extern "C" {
-extern __thread struct softgpu_place softgpu_place;
+extern __thread uint3 threadIdx, blockIdx;
+extern __thread dim3 blockDim, gridDim;
 int softgpu_barrier(int voted, int line);
 uint64_t softgpu_exchange(unsigned mask, uint64_t value, int source, int line);
 unsigned softgpu_ballot(unsigned mask, bool voted, int line);
@@ -36,10 +33,6 @@ cudaError_t softgpu_launch(const cudaLaunchConfig_t *config, void (*kernel)(void
                            const void *const *arguments, const size_t *sizes);
 }
 
-#define threadIdx (softgpu_place.thread)
-#define blockIdx (softgpu_place.block)
-#define blockDim (softgpu_place.block_size)
-#define gridDim (softgpu_place.grid_size)
 static constexpr int warpSize = 32;
 
 /* Barriers and warp operations ---------------------------------------------------------------------------- */
