@@ -151,6 +151,8 @@ struct order order_new(uint64_t count)
 {
     struct order order = {.count = count, .step = 1, .start = random_below(count)};
 
+    if (count == 1)
+        order.step = 0;
     if (control()->seed && count > 2)
         do
             order.step = 1 + random_below(count - 1);

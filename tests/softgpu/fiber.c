@@ -58,8 +58,9 @@ __asm__(".text\n"
 
 static void place_init(struct place *place, char *stack, struct fiber *fiber)
 {
-    /* What softgpu_switch pops, and where it returns to; behind that the stack is aligned to 16 bytes. */
-    enum { R15, R14, R13, R12, RBX, RBP, RETURN, WORDS = 8 };
+    /* What softgpu_switch pops, and where it returns to; above that the stack must be aligned to 16 bytes, and two
+     * zeros end it for whoever walks up. */
+    enum { R15, R14, R13, R12, RBX, RBP, RETURN, WORDS = 9 };
     void **words = (void **)(void *)(stack + STACK_BYTES) - WORDS;
 
     for (int i = 0; i < WORDS; i++)

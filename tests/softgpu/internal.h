@@ -53,7 +53,8 @@ uint64_t random_next(void);
 /* One of [0, count); 0 where nothing is shuffled. */
 uint64_t random_below(uint64_t count);
 
-/* An order of [0, count), count below 2^32: order_at(order, i) is the number at place i. */
+/* An order of [0, count), count below 2^32: order_at(order, i) is the number at place i, and order_next what comes
+ * behind a number. */
 struct order {
     uint64_t count, step, start;
 };
@@ -61,6 +62,10 @@ struct order order_new(uint64_t count);
 static inline uint64_t order_at(const struct order *order, uint64_t i)
 {
     return (i * order->step + order->start) % order->count;
+}
+static inline uint64_t order_next(const struct order *order, uint64_t number)
+{
+    return number + order->step < order->count ? number + order->step : number + order->step - order->count;
 }
 
 /* Memory of the host, or the end of the process: tests need no tale of a host without memory. */

@@ -55,6 +55,7 @@ struct worker {
     void **arguments;
     int count, started, done; /* threads of the block */
     struct order order;
+    uint64_t next_new; /* the thread that begins next */
     int current;
     int at_barrier, voted, vote; /* threads at the barrier, their votes so far, and the last barrier's */
     struct thread threads[BLOCK_MOST];
@@ -165,9 +166,9 @@ static void fiber_body(void *argument)
         struct fiber *fiber;
 
         while (w->started < w->count && !w->failed) {
-            int thread = (int)order_at(&w->order, (uint64_t)w->started++);
-
-            thread_resume(w, thread);
+            thread_resume(w, (int)w->next_new);
+            w->started++;
+            w->next_new = order_next(&w->order, w->next_new);
             w->launch->call(w->launch->kernel, w->arguments);
             thread_done(w, w->current);
         }
@@ -213,6 +214,7 @@ static void block_init(struct worker *w, const struct launch *launch)
 {
     w->launch = launch;
     w->count = (int)(launch->block.x * launch->block.y * launch->block.z);
+    w->next_new = w->order.start;
     w->started = w->done = w->at_barrier = w->voted = w->ready_count = 0;
     for (int i = 0; i < w->count; i++)
         w->threads[i].state = STATE_NEW;
@@ -284,11 +286,10 @@ int softgpu_barrier(int voted, int line)
             fail(w, "divergent barrier: the threads of one block wait in different lines");
     if (w->failed)
         thread_wait(w, STATE_BARRIER);
-    for (int i = 0; i < w->count; i++) {
-        int thread = (int)order_at(&w->order, (uint64_t)i);
-
-        if (thread != w->current)
-            ready_push(w, thread);
+    for (uint64_t i = 0, thread = w->order.start; i < w->order.count; i++) {
+        if ((int)thread != w->current)
+            ready_push(w, (int)thread);
+        thread = order_next(&w->order, thread);
     }
     return w->vote;
 }
