@@ -110,7 +110,7 @@ int main(int argc, char **argv)
     struct net *net = net_open(device, &network, weights, &target, 1, true);
     must(net);
     struct plan *plan = plan_new(net, h, w);
-    must(plan);
+    must(plan && plan_allocate(plan) == 0);
     struct tensor x = random_picture(device, h, w), g = random_picture(device, h, w);
     struct ascent *state = device_alloc(device, ascent_bytes(1));
     must(state);

@@ -63,8 +63,8 @@ static int logits_compute(struct session *session, int dense, const struct image
     struct plan *plan = plan_new(session->net, picture->height, picture->width);
     if (!plan)
         return -1;
-    x.data = device_alloc(device, tensor_bytes(&x));
-    if (!x.data || tensor_upload(device, &x, picture->pixels))
+    if (plan_allocate(plan) || !(x.data = device_alloc(device, tensor_bytes(&x))) ||
+        tensor_upload(device, &x, picture->pixels))
         goto fail;
     plan_observe(plan, catch_activation, &catcher);
     plan_forward(plan, &x, NULL);
@@ -246,5 +246,7 @@ enum exit_status command_classify(int argc, char **argv)
     case OPTIONS_PARSED:
         break;
     }
+    if (session_check(&options))
+        return STATUS_USAGE;
     return classify(image, &settings, &options) ? STATUS_FAILED : STATUS_DONE;
 }

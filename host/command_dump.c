@@ -70,6 +70,8 @@ static void array_unscale(struct array *array, double scale)
 
 static int array_write(const char *path, const struct array *array)
 {
+    if (interrupt_requested())
+        return error_set("interrupted; %s was not written", path);
     return npy_write(path, array->type, array->h, array->w, array->c, array->values);
 }
 
@@ -138,8 +140,7 @@ static int step_compute(struct session *session, const struct targets *targets, 
     struct plan *plan = plan_new(session->net, picture->height, picture->width);
     if (!plan)
         return -1;
-    x.data = device_alloc(device, tensor_bytes(&x));
-    if (!x.data)
+    if (plan_allocate(plan) || !(x.data = device_alloc(device, tensor_bytes(&x))))
         goto fail;
     if (settings->gradient && !(g.data = device_alloc(device, tensor_bytes(&g))))
         goto fail;
@@ -244,5 +245,7 @@ enum exit_status command_dump(int argc, char **argv)
     case OPTIONS_PARSED:
         break;
     }
+    if (session_check(&options))
+        return STATUS_USAGE;
     return dump(image, &settings, &options);
 }

@@ -9,12 +9,15 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The state of the ascent is read, which waits for the device, when this much time has passed or this many steps
- * are queued: often enough for progress and for an ascent that has stopped, seldom enough that a fast device does
- * not notice. The picture does not depend on it, as the device itself takes no step beyond the stop. */
+/* The state of the ascent is read, which waits for the device, about this often: for progress and for an ascent
+ * that has stopped often enough, and so seldom that a fast device does not notice. How many steps that is, at most
+ * so many, the steps before tell. The picture does not depend on it, as the device itself takes no step beyond the
+ * one that stopped or overflowed. */
 #define POLL_SECONDS 0.1
 enum { POLL_STEPS = 64 };
 
@@ -28,8 +31,20 @@ struct dreamer {
     struct tensor original;    /* at full size */
     struct tensor shrunk;      /* the original at the size of the octave before */
     struct tensor x;           /* the dream at the size of this octave */
+    struct plan *largest;      /* of the last octave, until its turn comes; NULL where that takes no steps */
     struct ascent *state;      /* on the device */
     struct ascent *state_copy; /* on the host */
+};
+
+/* The ascent at one octave. */
+struct climb {
+    struct plan *plan;
+    struct tensor g;             /* the gradient */
+    struct recording *recording; /* of a step; NULL: none yet, or not any more */
+    int64_t queued;              /* steps that may be recorded in the state */
+    int64_t read;                /* of them at the last reading */
+    int64_t batch;               /* steps from there to the next reading */
+    double read_at;
 };
 
 struct dream_options dream_defaults(void)
@@ -147,50 +162,98 @@ static int octave_download(struct dreamer *d, int octave, struct image *picture)
 
 /* Ascent ---------------------------------------------------------------------------------------------------- */
 
+static void step_queue(struct dreamer *d, const struct climb *climb)
+{
+    double scale = 1 / plan_gradient_scale(climb->plan);
+
+    plan_forward(climb->plan, &d->x, d->state);
+    plan_backward(climb->plan, &climb->g);
+    device_mean_abs(d->device, &climb->g, scale, d->state);
+    device_ascend(d->device, &d->x, &climb->g, d->options->step, scale, d->options->max_loss, d->state);
+}
+
+/* Queues one step: the first as it is, the others, where the device can, from a recording that is made once. */
+static int step_run(struct dreamer *d, struct climb *climb)
+{
+    if (!d->device->records || climb->queued == 0) {
+        step_queue(d, climb);
+    } else {
+        if (!climb->recording) {
+            if (device_record_begin(d->device))
+                return -1;
+            step_queue(d, climb);
+            climb->recording = device_record_end(d->device);
+            if (!climb->recording)
+                return -1;
+        }
+        device_replay(d->device, climb->recording);
+    }
+    climb->queued++;
+    return 0;
+}
+
+/* After a step whose gradient overflowed: it and those behind it have changed nothing, and are queued again with a
+ * smaller scale. */
+static int overflow_mend(struct dreamer *d, int octave, struct climb *climb)
+{
+    size_t first = offsetof(struct ascent, overflowed);
+
+    if (!plan_lower_gradient_scale(climb->plan))
+        return error_set("at octave %d the gradient left the range of numbers; take a smaller step", octave + 1);
+    device_clear(d->device, (char *)d->state + first, offsetof(struct ascent, records) - first);
+    device_recording_free(d->device, climb->recording);
+    climb->recording = NULL;
+    climb->queued = d->state_copy->steps;
+    return 0;
+}
+
 /* Reads what the steps queued so far have recorded, and passes the news on. */
-static int records_read(struct dreamer *d, int octave, int64_t queued)
+static int records_read(struct dreamer *d, int octave, struct climb *climb)
 {
     struct octave_log *log = &d->log->octave[octave];
     const struct ascent *state = d->state_copy;
+    double now, batch;
 
-    if (device_ascent_read(d->device, d->state, queued, d->state_copy))
+    if (device_ascent_read(d->device, d->state, climb->queued, d->state_copy))
         return -1;
-    assert(state->steps >= log->steps && state->steps <= queued);
+    assert(state->steps >= log->steps && state->steps <= climb->queued);
     for (; log->steps < state->steps; log->steps++)
         log->records[log->steps] = state->records[log->steps];
     log->stopped = state->stopped;
-    if (d->observer->steps)
+    if (d->observer->steps && log->steps > 0)
         d->observer->steps(d->observer->context, d->log, octave);
+    now = clock_seconds();
+    batch = POLL_SECONDS / fmax(now - climb->read_at, 1e-6) * (double)(climb->queued - climb->read);
+    climb->batch = (int64_t)fmin(fmax(batch, 1), POLL_STEPS);
+    climb->read_at = now;
+    if (state->overflowed && overflow_mend(d, octave, climb))
+        return -1;
+    climb->read = climb->queued;
     return 0;
 }
 
 /* Queues the octave's steps and reads their records. Returns 0, -1 with an error, or 1 where the observer ended
  * it. */
-static int steps_run(struct dreamer *d, int octave, struct plan *plan, const struct tensor *g)
+static int steps_run(struct dreamer *d, int octave, struct climb *climb)
 {
-    const struct dream_options *options = d->options;
-    double scale = 1 / plan_gradient_scale(plan);
-    double read_at = clock_seconds();
-    int64_t steps_read = 0;
+    const struct octave_log *log = &d->log->octave[octave];
+    int64_t iterations = d->options->iterations;
 
-    device_clear(d->device, d->state, ascent_bytes(options->iterations));
-    for (int64_t queued = 0; queued < options->iterations && !d->log->octave[octave].stopped;) {
+    device_clear(d->device, d->state, ascent_bytes(iterations));
+    climb->batch = 1;
+    climb->read_at = clock_seconds();
+    while (log->steps < iterations && !log->stopped) {
         if (d->observer->wanted && !d->observer->wanted(d->observer->context)) {
             device_sync(d->device); /* the caller frees what queued steps use; their fate does not matter */
             return 1;
         }
-        plan_forward(plan, &d->x, d->state);
-        plan_backward(plan, g);
-        device_mean_abs(d->device, g, scale, d->state);
-        device_ascend(d->device, &d->x, g, options->step, scale, options->max_loss, d->state);
-        queued++;
-        if (queued < options->iterations && queued - steps_read < POLL_STEPS &&
-            clock_seconds() - read_at < POLL_SECONDS)
-            continue;
-        if (records_read(d, octave, queued))
+        if (step_run(d, climb))
             return -1;
-        steps_read = queued;
-        read_at = clock_seconds();
+        if (climb->queued < iterations && climb->queued - climb->read < climb->batch &&
+            clock_seconds() - climb->read_at < POLL_SECONDS)
+            continue;
+        if (records_read(d, octave, climb))
+            return -1;
     }
     return 0;
 }
@@ -199,22 +262,80 @@ static int steps_run(struct dreamer *d, int octave, struct plan *plan, const str
 static int octave_ascend(struct dreamer *d, int octave)
 {
     struct octave_log *log = &d->log->octave[octave];
-    struct tensor g = {0};
+    struct climb climb = {0};
     int result = -1;
 
-    struct plan *plan = plan_new(d->net, log->height, log->width);
-    if (!plan)
+    if (octave + 1 == d->log->octaves) {
+        climb.plan = d->largest;
+        d->largest = NULL;
+    } else {
+        climb.plan = plan_new(d->net, log->height, log->width);
+    }
+    if (!climb.plan)
         return -1;
-    log->device_bytes = plan_bytes(plan);
-    if (picture_new(d->device, log->height, log->width, &g))
+    log->device_bytes = plan_bytes(climb.plan);
+    if (plan_allocate(climb.plan) || picture_new(d->device, log->height, log->width, &climb.g))
         goto fail;
-    result = steps_run(d, octave, plan, &g);
+    result = steps_run(d, octave, &climb);
 
 fail:
-    picture_free(d->device, &g);
-    plan_free(plan);
+    device_recording_free(d->device, climb.recording);
+    picture_free(d->device, &climb.g);
+    plan_free(climb.plan);
     return result;
 }
+
+/* Memory ---------------------------------------------------------------------------------------------------- */
+
+struct size_text {
+    char text[32];
+};
+
+/* "24.3 GB", "512 MB". */
+static struct size_text size_text(size_t bytes)
+{
+    struct size_text size;
+
+    if (bytes < 1000000000)
+        snprintf(size.text, sizeof size.text, "%.0f MB", ceil((double)bytes / 1e6));
+    else
+        snprintf(size.text, sizeof size.text, "%.1f GB", (double)bytes / 1e9);
+    return size;
+}
+
+static size_t picture_bytes(const struct dreamer *d, int64_t h, int64_t w)
+{
+    return dtype_bytes(d->device->picture, h * w * 3);
+}
+
+/* Plans the last octave, which is the largest, and checks that the device has the memory for it before anything is
+ * computed. What lives then, and no moment needs more: the plan's allocation, the original, the dream and its
+ * gradient at full size, the shrunk original of the octave before, and the state. (Where pictures are resized there
+ * is one more of an octave's size, but no gradient and no plan.) */
+static int largest_plan(struct dreamer *d, const struct image *picture)
+{
+    int last = d->log->octaves - 1;
+    const struct octave_log *largest = &d->log->octave[last], *before = &d->log->octave[last > 0 ? last - 1 : 0];
+    size_t available = device_available(d->device);
+    size_t needed = picture_bytes(d, picture->height, picture->width) +
+                    2 * picture_bytes(d, largest->height, largest->width) +
+                    picture_bytes(d, before->height, before->width) + ascent_bytes(d->options->iterations);
+
+    if (!largest->silent && d->options->iterations > 0) {
+        d->largest = plan_new(d->net, largest->height, largest->width);
+        if (!d->largest)
+            return -1;
+        needed += plan_bytes(d->largest);
+    }
+    if (needed <= available)
+        return 0;
+    return error_set(
+        "a dream of %" PRId64 "x%" PRId64 " pixels takes %s of memory on %s, which has %s free; take a "
+        "smaller picture or another device",
+        largest->width, largest->height, size_text(needed).text, d->device->name, size_text(available).text);
+}
+
+/* The dream ------------------------------------------------------------------------------------------------- */
 
 /* One octave: enlarge, ascend, put back the detail. The last one's result is always brought to picture. Returns
  * as steps_run does. */
@@ -271,6 +392,8 @@ int dream(struct net *net, struct device *device, struct image *picture, const s
         error_set("no memory for the records of %d steps", options->iterations);
         goto fail;
     }
+    if (largest_plan(&d, picture))
+        goto fail;
     d.state = device_alloc(device, state_bytes);
     if (!d.state || original_upload(&d, picture))
         goto fail;
@@ -280,6 +403,7 @@ int dream(struct net *net, struct device *device, struct image *picture, const s
     log->seconds = clock_seconds() - begin;
 
 fail:
+    plan_free(d.largest);
     picture_free(device, &d.x);
     picture_free(device, &d.shrunk);
     picture_free(device, &d.original);

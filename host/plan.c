@@ -6,6 +6,7 @@
 #include "net_internal.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 
 enum op_kind {
@@ -24,6 +25,12 @@ enum op_kind {
 enum { PICTURE, GRADIENT, OWN };
 
 static const struct place none = {.buffer = -1};
+
+/* Half-precision gradients hold 2^-14 to 65504 with all their digits, and 2a / elements would lie below: seeds are
+ * scaled to about this times a. Should that prove too large on the way back, it is lowered so often by so many
+ * bits; after that 2^-14 a is left, and a seed would lose its digits. */
+#define SEED_MULTIPLE 0.25
+enum { LOWERINGS = 3, LOWERED_BITS = 4 };
 
 /* Backward operations read dy and write dx: the same fields. */
 struct op {
@@ -65,8 +72,10 @@ struct plan {
     int readers_left[NETWORK_NODES]; /* while planning: contributions still to come */
     struct kept *kept;
     int kept_count;
-    void *memory;
+    void *memory; /* NULL: not allocated yet */
     size_t bytes;
+    double gradient_scale;
+    int lowerings; /* of gradient_scale that are left */
     plan_observer *observer;
     void *observer_context;
 };
@@ -220,6 +229,37 @@ static int add_scratch(struct plan *plan, size_t bytes, int *buffer)
     return bytes && *buffer < 0 ? -1 : 0;
 }
 
+/* Elements of a target's output, of which the loss is the mean. */
+static double target_elements(const struct plan *plan, const struct target *target)
+{
+    const struct tensor *shape = &plan->buffers[activation_of(plan, target->node).buffer].tensor;
+
+    return (double)shape->h * (double)shape->w * (double)target->count;
+}
+
+/* The gradient of the loss at a target's activation a is this times a. */
+static double seed_of(const struct plan *plan, const struct target *target)
+{
+    return 2 * target->weight / target_elements(plan, target);
+}
+
+/* Chooses by how much the seeds, and so all gradients, are multiplied. */
+static void choose_scale(struct plan *plan)
+{
+    const struct net *net = plan->net;
+    double largest = 0; /* multiple of an activation that a seed would be */
+
+    plan->gradient_scale = 1;
+    if (!net->gradient || net->device->activation != DTYPE_F16)
+        return;
+    for (int i = 0; i < net->target_count; i++)
+        largest = fmax(largest, fabs(seed_of(plan, &net->targets[i])));
+    if (largest == 0)
+        return;
+    plan->gradient_scale = exp2(round(log2(SEED_MULTIPLE / largest)));
+    plan->lowerings = LOWERINGS;
+}
+
 /* Forward ------------------------------------------------------------------------------------------------- */
 
 /* Seeds for a target whose node is complete. A target that is only part of a concatenation, or of its own
@@ -232,7 +272,6 @@ static int add_stimulation(struct plan *plan, const struct target *target)
     struct place da = gradient_of(plan, target->node);
     const struct tensor *shape = &plan->buffers[a.buffer].tensor;
     struct op op = {.kind = OP_STIMULATE, .node = target->node, .mask = none, .argmax = none, .scratch = -1};
-    double count = (double)shape->h * (double)shape->w * (double)target->count;
 
     a.first += target->first;
     da.first += target->first;
@@ -248,8 +287,8 @@ static int add_stimulation(struct plan *plan, const struct target *target)
     op.y = da;
     op.accumulate = plan->started[root];
     op.stimulation = target_region(shape->h, shape->w);
-    op.stimulation.loss_scale = target->weight / count;
-    op.stimulation.seed_scale = 2 * target->weight / count * plan_gradient_scale(plan);
+    op.stimulation.loss_scale = target->weight / target_elements(plan, target);
+    op.stimulation.seed_scale = seed_of(plan, target) * plan->gradient_scale;
     plan->started[root] = true;
     return add_op(plan, op);
 }
@@ -431,7 +470,7 @@ static int add_backward(struct plan *plan)
 
 /* The plan ------------------------------------------------------------------------------------------------ */
 
-/* One allocation for all buffers but the caller's two. */
+/* Gives all buffers but the caller's two a place in the one allocation. */
 static int place_buffers(struct plan *plan)
 {
     struct arena_item *items = malloc((size_t)plan->buffer_count * sizeof *items);
@@ -444,13 +483,10 @@ static int place_buffers(struct plan *plan)
             items[i].bytes = 0;
     }
     plan->bytes = arena_pack(items, plan->buffer_count);
-    if (plan->bytes != (size_t)-1)
-        plan->memory = device_alloc(plan->net->device, plan->bytes);
-    for (int i = OWN; plan->memory && i < plan->buffer_count; i++)
-        if (items[i].bytes > 0)
-            plan->buffers[i].tensor.data = (char *)plan->memory + items[i].offset;
+    for (int i = 0; i < plan->buffer_count; i++)
+        plan->buffers[i].item = items[i];
     free(items);
-    return plan->memory ? 0 : -1;
+    return plan->bytes == (size_t)-1 ? -1 : 0;
 }
 
 static void keep(struct plan *plan, int node, struct place place)
@@ -511,12 +547,28 @@ struct plan *plan_new(struct net *net, int64_t h, int64_t w)
     }
     plan->net = net;
     error_set("out of memory while the network is planned"); /* stands unless a device says more */
-    if (add_layout_buffers(plan, h, w) != 0 || add_forward(plan) != 0 ||
-        (net->gradient && add_backward(plan) != 0) || place_buffers(plan) != 0 || list_kept(plan) != 0) {
-        plan_free(plan);
-        return NULL;
-    }
+    if (add_layout_buffers(plan, h, w) != 0)
+        goto fail;
+    choose_scale(plan);
+    if (add_forward(plan) != 0 || (net->gradient && add_backward(plan) != 0) || place_buffers(plan) != 0)
+        goto fail;
     return plan;
+
+fail:
+    plan_free(plan);
+    return NULL;
+}
+
+int plan_allocate(struct plan *plan)
+{
+    assert(!plan->memory);
+    plan->memory = device_alloc(plan->net->device, plan->bytes);
+    if (!plan->memory)
+        return -1;
+    for (int i = OWN; i < plan->buffer_count; i++)
+        if (plan->buffers[i].item.bytes > 0)
+            plan->buffers[i].tensor.data = (char *)plan->memory + plan->buffers[i].item.offset;
+    return list_kept(plan);
 }
 
 void plan_free(struct plan *plan)
@@ -541,8 +593,18 @@ size_t plan_bytes(const struct plan *plan)
 
 double plan_gradient_scale(const struct plan *plan)
 {
-    (void)plan; /* fp64, fp32 and bf16 gradients need no help; fp16's will */
-    return 1;
+    return plan->gradient_scale;
+}
+
+bool plan_lower_gradient_scale(struct plan *plan)
+{
+    if (plan->lowerings == 0)
+        return false;
+    plan->lowerings--;
+    plan->gradient_scale = ldexp(plan->gradient_scale, -LOWERED_BITS);
+    for (int i = 0; i < plan->forward_ops; i++) /* other operations' are 0 */
+        plan->ops[i].stimulation.seed_scale = ldexp(plan->ops[i].stimulation.seed_scale, -LOWERED_BITS);
+    return true;
 }
 
 void plan_observe(struct plan *plan, plan_observer *observer, void *context)

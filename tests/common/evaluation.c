@@ -44,7 +44,7 @@ struct evaluation evaluation_open_targets(struct device *device, const struct ne
     e.net = net_open(device, network, weights, targets, count, gradient);
     must(e.net, "net_open");
     e.plan = plan_new(e.net, h, w);
-    must(e.plan, "plan_new");
+    must(e.plan && plan_allocate(e.plan) == 0, "plan_new");
     e.x = new_picture(device, h, w);
     e.g = new_picture(device, h, w);
     e.state = device_alloc(device, ascent_bytes(1));
