@@ -255,7 +255,7 @@ static int dream_and_write(struct job *job, struct session *session, const struc
     progress_init(&job->progress, settings->quiet, settings->layer, settings->dream.max_loss);
     int result = dream(session->net, session->device, picture, &settings->dream, &observer, &log);
     progress_clear(&job->progress);
-    if (result > 0)
+    if (result > 0 || (!result && interrupt_requested()))
         result = error_set("interrupted; no picture was written");
     if (!result)
         result = image_write(job->output, picture, &job->format);
@@ -325,6 +325,8 @@ enum exit_status command_dream(int argc, char **argv)
     case OPTIONS_PARSED:
         break;
     }
+    if (session_check(&options))
+        return STATUS_USAGE;
     if (settings.bits != 0 && settings.bits != 8 && settings.bits != 16) {
         error_set("--bits %d: must be 8 or 16, or 0", settings.bits);
         return STATUS_USAGE;

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,6 +15,39 @@
 
 /* How many names are tried: each one taken was left by a killed program that had our process id. */
 #define NAME_ATTEMPTS 1000
+
+/* The temporary files that there are, where a signal handler can find them: memory that is never freed, and a flag
+ * that is set last and cleared first. More at once than this are not listed. */
+enum { LISTED = 4 };
+static struct {
+    volatile sig_atomic_t used;
+    char path[PATH_MAX];
+} listed[LISTED];
+
+static void temporary_list(const char *path)
+{
+    for (int i = 0; i < LISTED; i++) {
+        if (listed[i].used || strlen(path) >= sizeof listed[i].path)
+            continue;
+        strcpy(listed[i].path, path);
+        listed[i].used = 1;
+        return;
+    }
+}
+
+static void temporary_unlist(const char *path)
+{
+    for (int i = 0; i < LISTED; i++)
+        if (listed[i].used && !strcmp(listed[i].path, path))
+            listed[i].used = 0;
+}
+
+void output_remove_all(void)
+{
+    for (int i = 0; i < LISTED; i++)
+        if (listed[i].used)
+            unlink(listed[i].path);
+}
 
 /* Where the bytes shall end up: the target of a symbolic link, so that the link itself survives the rename.
  * NULL when memory runs out. */
@@ -44,8 +79,10 @@ static int temporary_create(struct output *out)
             return -1;
         }
         int descriptor = open(out->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (descriptor >= 0)
+        if (descriptor >= 0) {
+            temporary_list(out->temporary);
             return descriptor;
+        }
         int reason = errno;
         free(out->temporary);
         out->temporary = NULL;
@@ -116,6 +153,7 @@ int output_commit(struct output *out)
     if (fclose(file) || rename(out->temporary, out->path))
         goto fail;
 
+    temporary_unlist(out->temporary);
     free(out->temporary);
     out->temporary = NULL; /* nothing is there any more that output_abandon should remove */
     output_abandon(out);
@@ -131,8 +169,10 @@ void output_abandon(struct output *out)
 {
     if (out->file)
         fclose(out->file);
-    if (out->temporary)
+    if (out->temporary) {
         unlink(out->temporary);
+        temporary_unlist(out->temporary);
+    }
     free(out->temporary);
     free(out->path);
     *out = (struct output){0};

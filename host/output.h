@@ -1,6 +1,6 @@
 /* Files that appear whole or not at all: written beside their place under a temporary name and renamed when
- * complete. A program that is interrupted calls output_abandon on its way out; nothing here may be called from a
- * signal handler. */
+ * complete. A program that is interrupted calls output_abandon on its way out; from a signal handler it may call
+ * output_remove_all only. */
 #ifndef PAREIDOLIA_OUTPUT_H
 #define PAREIDOLIA_OUTPUT_H
 
@@ -24,5 +24,8 @@ int output_commit(struct output *out);
 
 /* Closes and removes the temporary file; a zeroed struct is accepted. Leaves the error sentence alone. */
 void output_abandon(struct output *out);
+
+/* Removes the temporary files of all outputs under way, for a signal handler that ends the program then. */
+void output_remove_all(void);
 
 #endif

@@ -2,6 +2,7 @@
 #include "output.h"
 
 #include "error.h"
+#include "interrupt.h"
 #include "tests/check.h"
 #include "tests/unit/directory.h"
 
@@ -10,6 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void output_text(const char *path, const char *text)
@@ -82,6 +84,45 @@ static void test_abandon(void)
     CHECK(directory_entries(true) == 1, "the temporary file was left");
 }
 
+/* In a child process: begins a file, and interrupts itself twice. */
+static void interrupt_twice(void)
+{
+    struct output out;
+
+    interrupt_catch();
+    if (output_open(&out, in_directory("a")) || fputs("half", out.file) < 0 || directory_entries(false) != 2)
+        _exit(1);
+    raise(SIGTERM);
+    if (!interrupt_requested() || directory_entries(false) != 2)
+        _exit(2);
+    raise(SIGINT);
+    _exit(3);
+}
+
+/* The first signal leaves it to the program to tidy up; the second one ends it, and removes what it was writing. */
+static void test_interrupted(void)
+{
+    struct output out, finished;
+    int status = 0;
+
+    file_write(in_directory("a"), "old", 3);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0)
+        interrupt_twice();
+    CHECK(child > 0 && waitpid(child, &status, 0) == child, "%s", strerror(errno));
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT, "the child ended with %#x", (unsigned)status);
+    CHECK(directory_entries(false) == 1, "the interrupted program left its temporary file");
+
+    CHECK(!output_open(&out, in_directory("a")) && !output_open(&finished, in_directory("b")), "%s",
+          error_message());
+    CHECK(!output_commit(&finished), "%s", error_message());
+    output_remove_all();
+    CHECK(directory_entries(false) == 2, "only the file under way is removed");
+    CHECK(output_commit(&out) == -1, "the file is gone");
+    CHECK(directory_entries(true) == 2, "a temporary file was left");
+}
+
 /* What stdio still holds when the disk is full is written by output_commit, which has to notice. */
 static void test_full_disk(void)
 {
@@ -122,6 +163,7 @@ int main(void)
     test_link();
     test_names();
     test_abandon();
+    test_interrupted();
     test_full_disk();
     test_refused();
     directory_remove();
