@@ -135,20 +135,13 @@ static void level_choose(struct cpu *cpu)
 }
 
 /* Sets the precision and the types that go with it. */
-static int precision_choose(struct device *device, const char *precision)
+static void precision_choose(struct device *device, const char *precision)
 {
+    bool bf16 = precision && strcmp(precision, "bf16") == 0;
+
+    device->precision = bf16 ? "bf16" : "fp32";
+    device->activation = bf16 ? DTYPE_BF16 : DTYPE_F32;
     device->picture = DTYPE_F32;
-    if (!precision || strcmp(precision, "fp32") == 0) {
-        device->precision = "fp32";
-        device->activation = DTYPE_F32;
-        return 0;
-    }
-    if (strcmp(precision, "bf16") == 0) {
-        device->precision = "bf16";
-        device->activation = DTYPE_BF16;
-        return 0;
-    }
-    return error_set("the cpu device has no precision \"%s\"; it has: fp32, bf16", precision);
 }
 
 /* 0 stands for all cores that this process may use. */
@@ -175,7 +168,8 @@ struct device *device_cpu_open(const struct device_options *options)
     cpu->engine = options->engine;
     cpu->v3 = has_v3();
     level_choose(cpu);
-    if (precision_choose(&cpu->device, options->precision) || threads_choose(&cpu->threads, options->threads))
+    precision_choose(&cpu->device, options->precision);
+    if (threads_choose(&cpu->threads, options->threads))
         goto fail;
     cpu->tiles = memory_new((size_t)cpu->threads * CPU_TILE_FLOATS * sizeof *cpu->tiles);
     if (!cpu->tiles)

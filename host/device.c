@@ -10,16 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PRECISIONS = 5 };
+
 static const struct {
     const char *name;
+    const char *precisions[PRECISIONS]; /* its own first; NULL behind the last */
     struct device *(*open)(const struct device_options *);
     struct device *(*open_numbered)(int index, const struct device_options *); /* "name" or "name:index" */
 } devices[] = {
 #ifdef PAREIDOLIA_CUDA
-    {.name = "cuda", .open_numbered = device_cuda_open},
+    {.name = "cuda", .precisions = {"fp16", "bf16", "tf32", "fp32"}, .open_numbered = device_cuda_open},
 #endif
-    {.name = "cpu", .open = device_cpu_open},
-    {.name = "reference", .open = device_reference_open},
+    {.name = "cpu", .precisions = {"fp32", "bf16"}, .open = device_cpu_open},
+    {.name = "reference", .precisions = {"fp64"}, .open = device_reference_open},
 };
 
 enum { DEVICES = sizeof devices / sizeof *devices, INDEX_MAX = 255 };
@@ -77,22 +80,47 @@ static bool device_named(const char *name, int i, int *index)
     return !*end && number <= INDEX_MAX;
 }
 
-struct device *device_open(const char *name, const struct device_options *options)
+/* Which of devices name means, or -1 with an error. */
+static int device_find(const char *name, int *index)
 {
     char names[128] = "";
-    int index;
 
-    for (int i = 0; i < DEVICES; i++) {
-        if (!device_named(name, i, &index))
-            continue;
-        return devices[i].open ? devices[i].open(options) : devices[i].open_numbered(index, options);
-    }
+    for (int i = 0; i < DEVICES; i++)
+        if (device_named(name, i, index))
+            return i;
     for (int i = 0; i < DEVICES; i++) {
         strncat(names, i ? ", " : "", sizeof names - strlen(names) - 1);
         strncat(names, devices[i].name, sizeof names - strlen(names) - 1);
     }
-    error_set("unknown device \"%s\"; this program has: %s", name, names);
-    return NULL;
+    return error_set("unknown device \"%s\"; this program has: %s", name, names);
+}
+
+int device_check(const char *name, const char *precision)
+{
+    char precisions[64] = "";
+    int index, found = device_find(name, &index);
+
+    if (found < 0)
+        return -1;
+    if (!precision)
+        return 0;
+    for (int i = 0; i < PRECISIONS && devices[found].precisions[i]; i++) {
+        if (strcmp(devices[found].precisions[i], precision) == 0)
+            return 0;
+        strncat(precisions, i ? ", " : "", sizeof precisions - strlen(precisions) - 1);
+        strncat(precisions, devices[found].precisions[i], sizeof precisions - strlen(precisions) - 1);
+    }
+    return error_set("the %s device has no precision \"%s\"; it has: %s", devices[found].name, precision,
+                     precisions);
+}
+
+struct device *device_open(const char *name, const struct device_options *options)
+{
+    int index, found = device_find(name, &index);
+
+    if (found < 0 || device_check(name, options->precision))
+        return NULL;
+    return devices[found].open ? devices[found].open(options) : devices[found].open_numbered(index, options);
 }
 
 const char *const *device_names(void)

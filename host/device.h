@@ -69,6 +69,10 @@ struct device {
     int64_t waits;         /* times the host waited for the device so far */
 };
 
+/* 0 where this build has the device and the device the precision (NULL: its own); else -1 with an error that lists
+ * what there is. Opens nothing: whether the machine has the device is another question. */
+int device_check(const char *name, const char *precision);
+
 /* Opens "reference" (double precision, plain loops), "cpu", or "cuda", which may name a GPU: "cuda:1". Returns NULL
  * with an error for an unknown name, a precision that the device or this processor does not have, or a GPU that is
  * not there (with the driver's words). */

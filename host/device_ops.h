@@ -50,8 +50,8 @@ struct device_ops {
                    const struct tensor *shrunk);
 };
 
-/* How each device is opened; NULL with an error. index is the number behind the colon of its name, else 0; only
- * CUDA has more than one. */
+/* How each device is opened, with a precision that device.c's table says it has; NULL with an error. index is the
+ * number behind the colon of its name, else 0; only CUDA has more than one. */
 struct device *device_reference_open(const struct device_options *options);
 struct device *device_cpu_open(const struct device_options *options);
 struct device *device_cuda_open(int index, const struct device_options *options);

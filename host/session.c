@@ -13,19 +13,25 @@ const struct option session_option_table[] = {
      .kind = OPTION_TEXT,
      .offset = offsetof(struct session_options, device),
      .argument = "NAME",
-     .help = "what computes; pareidolia --version lists the devices of this build (default: the first of them)"},
+     .help =
+         "what computes: cuda (cuda:1 is the second GPU), cpu or reference, as far as pareidolia --version lists "
+         "them; auto takes a GPU, or else the cpu (default: auto)"},
     {.name = "precision",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct session_options, precision),
      .argument = "TYPE",
-     .help = "fp32, bf16 or fp64, as far as the device has it (default: the device's own)"},
+     .help = "cuda has fp16, bf16, tf32 and fp32, cpu fp32 and bf16, reference fp64 (default: the device's first)"},
     {.name = "threads",
      .kind = OPTION_COUNT,
      .offset = offsetof(struct session_options, threads),
      .argument = "N",
      .help = "processor threads, 0 for all; the result does not depend on it",
      .least = 0,
-     .most = 4096},
+     .most = 1024},
+    {.name = "tune",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct session_options, tune),
+     .help = "time the GPU's convolution programs once, keep the fastest in a file, and use them"},
     {.name = "weights",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct session_options, weights),
@@ -35,12 +41,56 @@ const struct option session_option_table[] = {
     {.name = NULL},
 };
 
-static struct device *open_device(const struct session_options *options)
+static bool is_auto(const struct session_options *options)
 {
-    const char *name = options->device ? options->device : device_names()[0];
+    return !options->device || !strcmp(options->device, "auto");
+}
 
-    return device_open(name,
-                       &(struct device_options){.precision = options->precision, .threads = options->threads});
+/* What "auto" may be, in this order. */
+static const char *const candidates[] = {"cuda", "cpu"};
+
+enum { CANDIDATES = sizeof candidates / sizeof *candidates };
+
+int session_check(const struct session_options *options)
+{
+    if (!is_auto(options))
+        return device_check(options->device, options->precision);
+    for (int i = 0; i < CANDIDATES; i++)
+        if (!device_check(candidates[i], options->precision))
+            return 0;
+    return error_set("--precision %s: no device that --device auto takes has it; --help lists what each has",
+                     options->precision);
+}
+
+/* Opens the first candidate that this build has, in the precision that is asked for, and that opens. */
+static struct device *open_auto(const struct session_options *options, const struct device_options *device_options,
+                                char *reason, size_t reason_size)
+{
+    struct device *device = NULL;
+    char last[512];
+
+    for (int i = 0; !device && i < CANDIDATES; i++) {
+        if (device_check(candidates[i], options->precision))
+            continue;
+        device = device_open(candidates[i], device_options);
+        if (!device && i + 1 < CANDIDATES)
+            snprintf(reason, reason_size, "%s", error_message());
+    }
+    if (!device && *reason) {
+        snprintf(last, sizeof last, "%s", error_message());
+        error_set("%s, and %s", reason, last);
+    }
+    return device;
+}
+
+static struct device *open_device(const struct session_options *options, char *reason, size_t reason_size)
+{
+    const struct device_options device_options = {
+        .precision = options->precision, .threads = options->threads, .tune = options->tune};
+
+    if (is_auto(options))
+        return open_auto(options, &device_options, reason, reason_size);
+    return device_open(options->device, &device_options);
 }
 
 static struct weights *open_weights(const struct session_options *options, bool dense)
@@ -59,7 +109,7 @@ int session_open(struct session *session, const struct session_options *options,
                  bool gradient, bool dense)
 {
     *session = (struct session){0};
-    session->device = open_device(options);
+    session->device = open_device(options, session->no_gpu, sizeof session->no_gpu);
     if (!session->device)
         goto fail;
     session->weights = open_weights(options, dense);
@@ -88,6 +138,8 @@ void session_close(struct session *session)
 
 void session_notice(const struct session *session)
 {
+    if (*session->no_gpu)
+        fprintf(stderr, "pareidolia: %s; computing on the cpu\n", session->no_gpu);
     if (!strcmp(weights_path(session->weights), "untrained"))
         fputs(
             "pareidolia: the weights are untrained, so the shapes mean nothing; weights/fetch.sh gets real ones\n",

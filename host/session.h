@@ -7,17 +7,23 @@
 
 /* Values of session_option_table; zeroed: every default. */
 struct session_options {
-    const char *device;    /* NULL: the best in this build */
+    const char *device;    /* NULL or "auto": a GPU, else the CPU */
     const char *precision; /* NULL: the device's own */
     int threads;           /* 0: all */
-    const char *weights;   /* NULL: what weights_find finds */
+    bool tune;
+    const char *weights; /* NULL: what weights_find finds */
 };
 
 extern const struct option session_option_table[];
 
+/* 0 where this build has the device that the options name and the device the precision, else -1 with an error: a
+ * wrong command line. */
+int session_check(const struct session_options *options);
+
 /* A zeroed session is empty and safe to close. */
 struct session {
     struct device *device;
+    char no_gpu[512]; /* why "auto" has not taken one; "": it has, or none was wanted */
     struct weights *weights;
     struct network network;
     struct net *net;
@@ -29,7 +35,8 @@ int session_open(struct session *session, const struct session_options *options,
                  bool gradient, bool dense);
 void session_close(struct session *session);
 
-/* Tells the user on stderr that the weights are untrained, where they are. */
+/* Tells the user on stderr that the CPU had to take a GPU's place, and that the weights are untrained, where it is
+ * so. */
 void session_notice(const struct session *session);
 
 #endif

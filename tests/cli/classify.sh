@@ -19,11 +19,11 @@ tr -d '[] \n' <"$golden/full_network_top5.json" | tr ',' '\n' | paste - - |
 
 # The same as `classify` prints it: by its names, probabilities to two digits of a percentage
 awk -F '\t' '{ printf "%4d %6.2f%%  %s (%s)\n", NR, 100 * $2, $4, $3 }' "$work/keras" >"$work/text"
-expect 0 "$(cat "$work/text")" '' classify "$picture" --weights "$network" --labels "$names"
+expect 0 "$(cat "$work/text")" '' classify "$picture" --device cpu --weights "$network" --labels "$names"
 
 # JSON has every digit of them.
 expect 0 "*\"image\":	\"$picture\"*\"weights\":	\"$network\"*\"top\":	*" '' \
-    classify "$picture" --weights "$network" --labels "$names" --json
+    classify "$picture" --device cpu --weights "$network" --labels "$names" --json
 sed -n 's/.*"index":[^0-9]*\([0-9]*\),$/\1/p' "$work/out" >"$work/indices"
 sed -n 's/.*"probability":[^0-9]*\([0-9.e-]*\),$/\1/p' "$work/out" >"$work/probabilities"
 sed -n 's/.*"id":[^"]*"\(.*\)"$/\1/p' "$work/out" >"$work/ids"
@@ -39,10 +39,10 @@ fi
 # The labels may come from the environment, and may lack.
 (
     export PAREIDOLIA_LABELS="$names"
-    expect 0 "$(head -n 1 "$work/text")" '' classify "$picture" --weights "$network" --top 1
+    expect 0 "$(head -n 1 "$work/text")" '' classify "$picture" --device cpu --weights "$network" --top 1
     [ "$failures" -eq 0 ]
 ) || fail "labels from the environment"
 expect 0 '   1 * class *' 'pareidolia: classes have numbers only: *' \
-    classify "$picture" --weights "$network" --top 1
+    classify "$picture" --device cpu --weights "$network" --top 1
 
 finish

@@ -5,7 +5,7 @@
 cp "$data/small.png" picture.png
 export PAREIDOLIA_WEIGHTS=untrained
 notice='pareidolia: the weights are untrained, so the shapes mean nothing; weights/fetch.sh gets real ones'
-quick="--layer activation_3 --octaves 2 --iterations 2"
+quick="--device cpu --layer activation_3 --octaves 2 --iterations 2"
 
 # shellcheck disable=SC2086 # $quick is several arguments
 {
@@ -47,14 +47,15 @@ out.png" dream picture.png $quick -o out.png --max-loss 0.0001
 # An octave that is too small is said; so are too many octaves.
 expect 0 '' "*
 octave 1/2 (80x60): too small for mixed3 to be stimulated; left as it is
-octave 2/2 (160x120): 1 step, *" dream picture.png -o out.png --layer mixed3 --octaves 2 --octave-scale 2 --iterations 1
+octave 2/2 (160x120): 1 step, *" dream picture.png -o out.png --device cpu --layer mixed3 --octaves 2 --octave-scale 2 \
+    --iterations 1
 expect 1 '' '*the smallest of 30 octaves, * would be 0x0 pixels; take fewer octaves or a smaller scale' \
-    dream picture.png -o none.png --layer activation_1 --octaves 30
+    dream picture.png -o none.png --device cpu --layer activation_1 --octaves 30
 
 # Ctrl-C in the middle of an octave. Background commands of a shell without job control ignore SIGINT: undo that.
 if env --default-signal=INT true 2>/dev/null; then
     before=$(ls -A)
-    env --default-signal=INT "$program" dream picture.png -o interrupted.png --layer mixed0 --octaves 1 \
+    env --default-signal=INT "$program" dream picture.png -o interrupted.png --device cpu --layer mixed0 --octaves 1 \
         --iterations 100000 --step 0 --log interrupted.json >"$work/out" 2>"$work/err" &
     child=$!
     while [ ! -s "$work/err" ] && kill -0 $child; do sleep 0.1; done # the notice comes just before the dream
@@ -69,7 +70,8 @@ else
 fi
 
 # One step, for comparison: 128 bytes of header and the values
-expect 0 'loss 0.[0-9]*' "$notice" dump picture.png --layer activation_3 --activation a.npy --gradient g.npy
+expect 0 'loss 0.[0-9]*' "$notice" \
+    dump picture.png --device cpu --layer activation_3 --activation a.npy --gradient g.npy
 [ "$(wc -c <a.npy)" -eq $((128 + 57 * 77 * 64 * 4)) ] || fail "a.npy: $(wc -c <a.npy) bytes"
 [ "$(wc -c <g.npy)" -eq $((128 + 120 * 160 * 3 * 4)) ] || fail "g.npy: $(wc -c <g.npy) bytes"
 expect 0 'loss 0.[0-9]*' "$notice" dump picture.png --layer activation_1 --device reference --gradient g8.npy

@@ -40,6 +40,16 @@ expect 2 '' 'pareidolia: --max-loss much: must be a finite number, or none' drea
 expect 2 '' 'pareidolia: --bits 12: must be 8 or 16, or 0' dream a.png --bits 12
 expect 2 '' 'pareidolia: --quality 101: must be 1 to 100' dream a.png --quality 101
 expect 2 '' 'pareidolia: --top 0: must be 1 to 1000' classify a.png --top 0
+expect 2 '' 'pareidolia: --threads 1025: must be 0 to 1024' dream a.png --threads 1025
+expect 2 '' 'pareidolia: unknown device "gpu"; this program has: *cpu, reference' dream a.png --device gpu
+expect 2 '' 'pareidolia: unknown device "cpu:1"; this program has: *' dump a.png --device cpu:1
+expect 2 '' 'pareidolia: the cpu device has no precision "fp64"; it has: fp32, bf16' \
+    dream a.png --device cpu --precision fp64
+expect 2 '' 'pareidolia: the reference device has no precision "fp32"; it has: fp64' \
+    classify a.png --device reference --precision fp32
+expect 2 '' 'pareidolia: --precision fp8: no device that --device auto takes has it; --help lists what each has' \
+    dream a.png --precision fp8
+expect 2 '' 'pareidolia: --tune=yes: takes no value' dream a.png --tune=yes
 expect 2 '' 'pareidolia: --size 299: must be WIDTHxHEIGHT, each 1 to 1000000' layers --size 299
 expect 2 '' 'pareidolia: --size 0x5: must be WIDTHxHEIGHT, each 1 to 1000000' layers --size 0x5
 

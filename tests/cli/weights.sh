@@ -13,20 +13,20 @@ done >"$labels"
 
 expect 0 '   1 * thing * (n0*)
    2 * thing * (n0*)' 'pareidolia: the weights are untrained*' \
-    classify picture.png --weights untrained --top 2 --labels "$labels"
-expect 0 '   1 * class *' '*pareidolia: classes have numbers only: *' classify picture.png --weights untrained --top 1
+    classify picture.png --device cpu --weights untrained --top 2 --labels "$labels"
+expect 0 '   1 * class *' '*pareidolia: classes have numbers only: *' classify picture.png --device cpu --weights untrained --top 1
 expect 1 '' 'pareidolia: */pixel.png: the picture is 1x1 pixels; predictions is reached from 75x75 on' \
     classify "$data/pixel.png" --weights untrained
 
 if [ -z "$user_weights" ] || [ "$user_weights" = untrained ]; then
     skip "weights that lack a layer: PAREIDOLIA_WEIGHTS is not set"
 else
-    run classify picture.png --weights "$user_weights" --labels "$labels"
+    run classify picture.png --device cpu --weights "$user_weights" --labels "$labels"
     if [ "$status" -eq 0 ]; then
         skip "weights that lack a layer: $user_weights is complete"
     else
-        expect 1 '' "pareidolia: $user_weights: *conv2d_82*" dump picture.png --layer mixed9 --weights "$user_weights"
-        expect 1 '' "pareidolia: $user_weights: *" classify picture.png --weights "$user_weights"
+        expect 1 '' "pareidolia: $user_weights: *conv2d_82*" dump picture.png --device cpu --layer mixed9 --weights "$user_weights"
+        expect 1 '' "pareidolia: $user_weights: *" classify picture.png --device cpu --weights "$user_weights"
     fi
 fi
 
