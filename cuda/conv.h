@@ -5,6 +5,7 @@
 
 #include "cuda.h"
 #include "graph.h"
+#include "matmul.h"
 
 /* One allocation on the device holds all of it. */
 struct filter {
@@ -13,8 +14,7 @@ struct filter {
     float *bias;     /* [cout] */
     void *bias_same; /* [cout], in the activations' type, as the libraries want it */
     void *kernel;    /* [cout][kh][kw][cin], activations' type; the first layer: float [kh][kw][cin][cout] */
-    void *flipped;   /* [cin][kh][kw][cout] with the taps in reverse order: backward as a forward convolution. NULL
-                        for stride 2 and for 1x1, which is a matrix product */
+    void *flipped;   /* [cin][kh][kw][cout] with the taps in reverse order; NULL unless filter_is_flippable */
 };
 
 /* Whether the convolution reads the picture: first.cu's. */
@@ -29,6 +29,12 @@ static inline bool filter_is_pointwise(const struct filter *filter)
     const struct filter_desc *f = &filter->desc;
 
     return f->kh == 1 && f->kw == 1 && f->stride == 1 && f->pad_h == 0 && f->pad_w == 0;
+}
+
+/* Whether its way back is a forward convolution with the flipped filter. */
+static inline bool filter_is_flippable(const struct filter *filter)
+{
+    return filter->desc.stride == 1 && !filter_is_pointwise(filter) && !filter_is_first(filter);
 }
 
 /* How a convolution is computed. What its library calls leave to do, our passes (passes.cu) do. */
@@ -57,13 +63,12 @@ struct recipe {
 /* A recipe made ready for one convolution. */
 struct program {
     struct recipe recipe;
+    char *text;                  /* what its plan was loaded from (graph_plan_text), or NULL; owned */
     struct graph_plan *plan;     /* GRAPH, FLIPPED */
     struct matmul *matmul;       /* MATMUL: the outputs that get bias and ReLU, or all of backward; may be NULL */
     struct matmul *linear;       /* MATMUL forward: the linear outputs; may be NULL */
     size_t scratch;              /* bytes that each run wants */
 };
-
-struct matmul;
 
 /* The kinds of recipe worth trying, the default's first; writes them to recipes[0..RECIPES_MOST) without choice or
  * rank, and returns how many. engine narrows them down (struct device_options). */
@@ -78,9 +83,10 @@ struct graph recipe_graph(const struct recipe *recipe, const struct filter *filt
 /* For whom this device's plans are made. */
 struct graph_planner cuda_planner(const struct cuda *cuda);
 
-/* Makes exactly this recipe ready. 0, or -1 with an error; the program is then empty. */
+/* Makes exactly this recipe ready, a plan of cuDNN's from its text where there is one (taken; may be NULL). 0, or -1
+ * with an error; the program is then empty. */
 int program_init(struct program *program, struct cuda *cuda, const struct filter *filter,
-                 const struct conv_desc *desc, const struct recipe *recipe);
+                 const struct conv_desc *desc, const struct recipe *recipe, char *text);
 
 /* Makes the default ready: the first kind of recipe and the first of the library's proposals for it that can be made;
  * run-time compiled ones only where the engine is CONV_LIBRARY. */
@@ -93,7 +99,8 @@ void program_run(const struct program *program, struct cuda *cuda, const struct 
                  const struct conv_desc *desc, const struct tensor *in, const struct tensor *out,
                  const struct tensor *mask, void *scratch);
 
-/* tune.c: like program_init_default, with the recipe that was fastest, timed now if it is not known yet. */
+/* tune.c: like program_init_default, with the recipe that is known to be fastest (cuda->tuning); with cuda->tune it is
+ * timed now where none is known. */
 int program_init_tuned(struct program *program, struct cuda *cuda, const struct filter *filter,
                        const struct conv_desc *desc);
 

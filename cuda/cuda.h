@@ -29,7 +29,8 @@ struct cuda {
     float *zero;     /* a 0, device memory */
     bool tensor_f32; /* F32 activations may be multiplied as TF32 */
     enum conv_engine engine;
-    struct tuning *tuning; /* NULL: programs are not timed */
+    struct tuning *tuning; /* programs known to be fast; NULL: none */
+    bool tune;             /* those that are not known are timed */
     bool failed;
     char failure[512]; /* the first failure's sentence since the last wait */
 };

@@ -2,7 +2,6 @@
  * pool.cu, ascent.cu and picture.cu. Everything is queued on one stream; only what waits says that something failed. */
 #include "cuda.h"
 
-#include "cudnn.h"
 #include "tuning.h"
 
 #include "host/error.h"
@@ -192,6 +191,7 @@ static void cuda_close(struct device *device)
     if (cuda->cublas)
         cublasLtDestroy(cuda->cublas);
     cudaFree(cuda->parts);
+    cudaFree(cuda->zero);
     if (cuda->stream)
         cudaStreamDestroy(cuda->stream);
     free(cuda);
@@ -278,6 +278,8 @@ static int libraries_open(struct cuda *cuda)
     if (CUDA_OK(cuda, cudaSetDevice(cuda->index)) &&
         CUDA_OK(cuda, cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)) &&
         CUDA_OK(cuda, cudaMalloc((void **)&cuda->parts, CUDA_PARTS * sizeof *cuda->parts)) &&
+        CUDA_OK(cuda, cudaMalloc((void **)&cuda->zero, sizeof *cuda->zero)) &&
+        CUDA_OK(cuda, cudaMemsetAsync(cuda->zero, 0, sizeof *cuda->zero, cuda->stream)) &&
         CUDNN_OK(cuda, cudnnCreate(&cuda->cudnn)) && CUDNN_OK(cuda, cudnnSetStream(cuda->cudnn, cuda->stream)) &&
         CUBLAS_OK(cuda, cublasLtCreate(&cuda->cublas)))
         return 0;
@@ -300,7 +302,12 @@ struct device *device_cuda_open(int index, const struct device_options *options)
     cuda->engine = options->engine;
     if (precision_choose(cuda, options->precision) || gpu_choose(cuda, index) || libraries_open(cuda))
         goto fail;
-    if (options->tune && !(cuda->tuning = tuning_open(cuda)))
+    cuda->tune = options->tune;
+    if (cuda->tune)
+        cuda->tuning = tuning_open(cuda);
+    else if (cuda->engine == CONV_AUTO)
+        cuda->tuning = tuning_open_built_in(cuda);
+    if (cuda->tune && !cuda->tuning)
         goto fail;
     return &cuda->device;
 

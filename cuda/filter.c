@@ -70,7 +70,7 @@ static struct parts parts_of(const struct filter *filter, enum dtype type)
 {
     const struct filter_desc *f = &filter->desc;
     int64_t weights = (int64_t)f->kh * f->kw * f->cin * f->cout;
-    struct parts parts = {.has_flipped = f->stride == 1 && !filter_is_pointwise(filter) && !filter_is_first(filter)};
+    struct parts parts = {.has_flipped = filter_is_flippable(filter)};
 
     parts.bias = part_add(&parts.bytes, dtype_bytes(DTYPE_F32, f->cout));
     parts.bias_same = part_add(&parts.bytes, dtype_bytes(type, f->cout));

@@ -293,8 +293,7 @@ static bool engine_allowed(const struct graph_planner *planner, const struct gra
 {
     if (numerical(engine, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) ||
         numerical(engine, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION) ||
-        numerical(engine, CUDNN_NUMERICAL_NOTE_FFT) || numerical(engine, CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_6x6) ||
-        numerical(engine, CUDNN_NUMERICAL_NOTE_WINOGRAD_TILE_13x13))
+        numerical(engine, CUDNN_NUMERICAL_NOTE_FFT) || numerical(engine, CUDNN_NUMERICAL_NOTE_WINOGRAD))
         return false;
     return g->type != DTYPE_F32 || planner->tensor_f32 ||
            (!numerical(engine, CUDNN_NUMERICAL_NOTE_TENSOR_CORE) &&
@@ -480,23 +479,21 @@ static cudnnBackendDescriptor_t config_new(struct descriptors *all, struct descr
     return DESCRIBED(all, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, "the settings of an engine", attributes);
 }
 
-static int plan_init(struct graph_plan *plan, const struct graph_planner *planner, const struct graph *graph,
-                     const struct graph_choice *choice)
+/* Sets plan->plan, of a configuration or, without one, of a text. */
+static int plan_finalise(struct graph_plan *plan, const struct graph_planner *planner,
+                         cudnnBackendDescriptor_t config, const char *text)
 {
-    struct descriptors *all = &plan->descriptors, knobs = {0};
-    cudnnBackendDescriptor_t operations = graph_new(all, planner, graph);
-    cudnnBackendDescriptor_t engine = engine_new(all, planner, operations, choice->engine);
-    cudnnBackendDescriptor_t config = config_new(all, &knobs, engine, choice);
     int64_t bytes = 0, one;
     const struct attribute attributes[] = {
         {CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, planner->handle ? 1 : 0, &planner->handle},
         {CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, planner->handle ? 0 : 1,
          &planner->described},
-        {CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &config},
+        {CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, text ? 0 : 1, &config},
+        {CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, text ? (int64_t)strlen(text) : 0, text},
     };
 
-    plan->plan = DESCRIBED(all, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "the plan of a convolution", attributes);
-    descriptors_free(&knobs);
+    plan->plan = DESCRIBED(&plan->descriptors, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "the plan of a convolution",
+                           attributes);
     if (!plan->plan || !succeeded(cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
                                                            CUDNN_TYPE_INT64, 1, &one, &bytes),
                                   "to tell the scratch memory of a plan"))
@@ -505,8 +502,21 @@ static int plan_init(struct graph_plan *plan, const struct graph_planner *planne
     return 0;
 }
 
-struct graph_plan *graph_plan_new(const struct graph_planner *planner, const struct graph *graph,
-                                  const struct graph_choice *choice)
+static int plan_init(struct graph_plan *plan, const struct graph_planner *planner, const struct graph *graph,
+                     const struct graph_choice *choice)
+{
+    struct descriptors *all = &plan->descriptors, knobs = {0};
+    cudnnBackendDescriptor_t operations = graph_new(all, planner, graph);
+    cudnnBackendDescriptor_t engine = engine_new(all, planner, operations, choice->engine);
+    cudnnBackendDescriptor_t config = config_new(all, &knobs, engine, choice);
+    int result = plan_finalise(plan, planner, config, NULL);
+
+    descriptors_free(&knobs);
+    return result;
+}
+
+/* Empty, for this graph's tensors. */
+static struct graph_plan *plan_alloc(const struct graph *graph)
 {
     struct graph_plan *plan = calloc(1, sizeof *plan);
 
@@ -518,9 +528,49 @@ struct graph_plan *graph_plan_new(const struct graph_planner *planner, const str
     plan->addend = graph->add;
     plan->mask = graph->write_mask || graph->apply_mask;
     plan->zero = graph->write_mask;
-    if (plan_init(plan, planner, graph, choice) == 0)
+    return plan;
+}
+
+struct graph_plan *graph_plan_new(const struct graph_planner *planner, const struct graph *graph,
+                                  const struct graph_choice *choice)
+{
+    struct graph_plan *plan = plan_alloc(graph);
+
+    if (plan && plan_init(plan, planner, graph, choice) == 0)
         return plan;
     graph_plan_free(plan);
+    return NULL;
+}
+
+struct graph_plan *graph_plan_load(const struct graph_planner *planner, const struct graph *graph, const char *text)
+{
+    struct graph_plan *plan = plan_alloc(graph);
+
+    if (plan && plan_finalise(plan, planner, NULL, text) == 0)
+        return plan;
+    graph_plan_free(plan);
+    return NULL;
+}
+
+char *graph_plan_text(const struct graph_plan *plan)
+{
+    int64_t length = 0;
+    char *text;
+
+    if (!succeeded(cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                                            CUDNN_TYPE_CHAR, 0, &length, NULL),
+                   "to write down a plan"))
+        return NULL;
+    text = calloc(1, (size_t)length + 1);
+    if (!text) {
+        error_set("out of memory for the text of a plan");
+        return NULL;
+    }
+    if (succeeded(cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
+                                           CUDNN_TYPE_CHAR, length, &length, text),
+                  "to write down a plan"))
+        return text;
+    free(text);
     return NULL;
 }
 

@@ -44,8 +44,8 @@ struct graph_choice {
 enum graph_search { GRAPH_SEARCH_FIRST, GRAPH_SEARCH_ALL };
 
 /* Fills choices[0..room) with ways to run graph, the most promising first, and returns how many there are. Left out
- * is what is not deterministic, sums in less than fp32, or, unless planner->tensor_f32, multiplies F32 in less. 0
- * with an error where cuDNN refuses the graph. */
+ * is what is not deterministic, sums in less than fp32, goes through another transform (FFT, Winograd) or, unless
+ * planner->tensor_f32, multiplies F32 in less. 0 with an error where cuDNN refuses the graph. */
 int graph_choices(const struct graph_planner *planner, const struct graph *graph, enum graph_search search,
                   struct graph_choice *choices, int room);
 
@@ -63,6 +63,11 @@ struct graph_plan *graph_plan_new(const struct graph_planner *planner, const str
                                   const struct graph_choice *choice);
 void graph_plan_free(struct graph_plan *plan);
 size_t graph_plan_scratch(const struct graph_plan *plan);
+
+/* A finalised plan as text to free(), in which a compiled one keeps its machine code; and the plan of the same graph
+ * back from it in about a millisecond. NULL with cuDNN's words where it is not of this GPU, graph and version. */
+char *graph_plan_text(const struct graph_plan *plan);
+struct graph_plan *graph_plan_load(const struct graph_planner *planner, const struct graph *graph, const char *text);
 
 /* Queues it on the stream of handle. */
 cudnnStatus_t graph_plan_run(const struct graph_plan *plan, cudnnHandle_t handle, const struct graph_data *data,

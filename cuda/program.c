@@ -2,13 +2,15 @@
  * Every way gives the same result to rounding; which is fastest is measured (tune.c) or assumed (here). */
 #include "conv.h"
 
-#include "matmul.h"
-
 #include "host/error.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 enum { CHOICES_MOST = 128 };
+
+/* Scratch memory that is never too much. */
+enum { SCRATCH_LEAST = 8 << 20 };
 
 struct graph_planner cuda_planner(const struct cuda *cuda)
 {
@@ -28,7 +30,7 @@ int recipes_list(enum conv_engine engine, const struct filter *filter, const str
                  struct recipe recipes[RECIPES_MOST])
 {
     bool relu_for_all = !desc->back && filter->desc.linear == 0;
-    bool matmul = filter_is_pointwise(filter), flipped = desc->back && filter->flipped;
+    bool matmul = filter_is_pointwise(filter), flipped = desc->back && filter_is_flippable(filter);
     int count = 0;
 
     if (filter_is_first(filter)) {
@@ -120,12 +122,12 @@ static int products_init(struct program *program, struct cuda *cuda, const struc
 }
 
 int program_init(struct program *program, struct cuda *cuda, const struct filter *filter,
-                 const struct conv_desc *desc, const struct recipe *recipe)
+                 const struct conv_desc *desc, const struct recipe *recipe, char *text)
 {
     struct graph_planner planner = cuda_planner(cuda);
     int result = 0;
 
-    *program = (struct program){.recipe = *recipe};
+    *program = (struct program){.recipe = *recipe, .text = text};
     if (recipe->kind == RECIPE_MATMUL) {
         result = products_init(program, cuda, filter, desc);
         if (result == 0)
@@ -133,7 +135,8 @@ int program_init(struct program *program, struct cuda *cuda, const struct filter
     } else if (recipe->kind != RECIPE_FIRST) {
         struct graph graph = recipe_graph(recipe, filter, desc, cuda->device.activation);
 
-        program->plan = graph_plan_new(&planner, &graph, &recipe->choice);
+        program->plan = text ? graph_plan_load(&planner, &graph, text)
+                             : graph_plan_new(&planner, &graph, &recipe->choice);
         result = program->plan ? 0 : -1;
         if (program->plan)
             program->scratch = graph_plan_scratch(program->plan);
@@ -143,7 +146,8 @@ int program_init(struct program *program, struct cuda *cuda, const struct filter
     return result;
 }
 
-/* The first of cuDNN's proposals that can be made ready. */
+/* The first of cuDNN's proposals that can be made ready with no more scratch memory than its tensors take, which is
+ * what packed copies of slices need; some engines want several times that. Where there is none, the first one. */
 static int program_init_graph(struct program *program, struct cuda *cuda, const struct filter *filter,
                               const struct conv_desc *desc, struct recipe recipe, bool compiled)
 {
@@ -151,12 +155,17 @@ static int program_init_graph(struct program *program, struct cuda *cuda, const 
     struct graph graph = recipe_graph(&recipe, filter, desc, cuda->device.activation);
     struct graph_choice choices[CHOICES_MOST];
     int count = graph_choices(&planner, &graph, GRAPH_SEARCH_FIRST, choices, CHOICES_MOST);
+    const size_t limits[] = {SCRATCH_LEAST + tensor_bytes(&desc->x) + tensor_bytes(&desc->y), SIZE_MAX};
 
-    for (int i = 0; i < count; i++) {
-        recipe.choice = choices[i];
-        if ((compiled || !recipe.choice.compiled) && program_init(program, cuda, filter, desc, &recipe) == 0)
-            return 0;
-    }
+    for (size_t l = 0; l < sizeof limits / sizeof *limits; l++)
+        for (int i = 0; i < count; i++) {
+            recipe.choice = choices[i];
+            if ((recipe.choice.compiled && !compiled) || program_init(program, cuda, filter, desc, &recipe, NULL) != 0)
+                continue;
+            if (program->scratch <= limits[l])
+                return 0;
+            program_free(program);
+        }
     return -1;
 }
 
@@ -168,7 +177,7 @@ int program_init_default(struct program *program, struct cuda *cuda, const struc
 
     for (int i = 0; i < count; i++) {
         int result = recipes[i].kind == RECIPE_FIRST || recipes[i].kind == RECIPE_MATMUL
-                         ? program_init(program, cuda, filter, desc, &recipes[i])
+                         ? program_init(program, cuda, filter, desc, &recipes[i], NULL)
                          : program_init_graph(program, cuda, filter, desc, recipes[i], engine == CONV_LIBRARY);
 
         if (result == 0)
@@ -182,6 +191,7 @@ void program_free(struct program *program)
     graph_plan_free(program->plan);
     matmul_free(program->matmul);
     matmul_free(program->linear);
+    free(program->text);
     *program = (struct program){0};
 }
 

@@ -1,9 +1,6 @@
 /* Times every way to compute a convolution on buffers of its own and takes the fastest that is right. A way is right
  * if it gives what the default gives, to rounding: cuDNN has shipped engines that do not, and the layout of packed
  * masks is documented nowhere. */
-#include "conv.h"
-
-#include "matmul.h"
 #include "tuning.h"
 
 #include "host/error.h"
@@ -301,50 +298,74 @@ static int candidates_init(struct candidates *all, const struct trial *t)
     return 0;
 }
 
-/* Makes programs[i] ready for each candidate; empty where that fails. Compiling takes about a second each, so all
- * processors share it, each with a handle of its own. */
-static void programs_init(const struct candidates *all, const struct trial *t, struct program *programs)
+/* Compiles a candidate's plan and writes it down. NULL where that fails. */
+static char *compiled_text(const struct graph_planner *planner, const struct trial *t, const struct recipe *recipe)
+{
+    struct graph graph = recipe_graph(recipe, t->filter, t->desc, t->cuda->device.activation);
+    struct graph_plan *plan = graph_plan_new(planner, &graph, &recipe->choice);
+    char *text = plan ? graph_plan_text(plan) : NULL;
+
+    graph_plan_free(plan);
+    return text;
+}
+
+/* Compiling takes about a second for each plan, so all processors share it, each with a handle of its own; the texts
+ * are then loaded with the device's. texts[i] stays NULL where candidate i is not compiled, or cannot be. */
+static void candidates_compile(const struct candidates *all, const struct trial *t, char **texts)
 {
 #pragma omp parallel
     {
-        struct cuda own = *t->cuda;
-        bool ready = cudaSetDevice(own.index) == cudaSuccess && cudnnCreate(&own.cudnn) == CUDNN_STATUS_SUCCESS;
+        struct graph_planner planner = {.tensor_f32 = t->cuda->tensor_f32};
+        bool ready = false;
 
 #pragma omp for schedule(dynamic)
-        for (int i = 0; i < all->count; i++)
-            if (ready && all->recipes[i].kind != RECIPE_MATMUL)
-                program_init(&programs[i], &own, t->filter, t->desc, &all->recipes[i]);
+        for (int i = 0; i < all->count; i++) {
+            if (!all->recipes[i].choice.compiled)
+                continue;
+            if (!planner.handle)
+                ready = cudaSetDevice(t->cuda->index) == cudaSuccess &&
+                        cudnnCreate(&planner.handle) == CUDNN_STATUS_SUCCESS;
+            if (ready)
+                texts[i] = compiled_text(&planner, t, &all->recipes[i]);
+        }
         if (ready)
-            cudnnDestroy(own.cudnn);
+            cudnnDestroy(planner.handle);
     }
-    for (int i = 0; i < all->count; i++)
-        if (all->recipes[i].kind == RECIPE_MATMUL)
-            program_init(&programs[i], t->cuda, t->filter, t->desc, &all->recipes[i]);
 }
 
-/* The fastest right program is moved to *best, which holds the default. */
-static int race(struct trial *t, const struct candidates *all, struct program *programs, struct program *best)
+/* Makes candidate i ready. */
+static int candidate_init(struct program *program, const struct candidates *all, int i, const struct trial *t,
+                          char **texts)
+{
+    char *text = texts[i];
+
+    texts[i] = NULL; /* the program's from here on */
+    if (all->recipes[i].choice.compiled && !text)
+        return -1;
+    return program_init(program, t->cuda, t->filter, t->desc, &all->recipes[i], text);
+}
+
+/* best, which holds the default, becomes the fastest program that is right. */
+static int race(struct trial *t, const struct candidates *all, char **texts, struct program *best)
 {
     float best_time;
 
     if (run_fresh(t, best, t->right, t->right_mask) != 0)
         return -1;
     best_time = milliseconds_of(t, best, INFINITY);
-    programs_init(all, t, programs);
     for (int i = 0; i < all->count; i++) {
-        struct program *program = &programs[i];
-        float time;
+        struct program program = {0};
+        float time = INFINITY;
 
-        if ((!program->plan && !program->matmul && !program->linear) || program->scratch > scratch_most ||
-            run_fresh(t, program, t->sample, t->sample_mask) != 0 || !is_right(t))
-            continue;
-        time = milliseconds_of(t, program, best_time);
+        if (candidate_init(&program, all, i, t, texts) == 0 && program.scratch <= scratch_most &&
+            run_fresh(t, &program, t->sample, t->sample_mask) == 0 && is_right(t))
+            time = milliseconds_of(t, &program, best_time);
         if (time < best_time) {
-            struct program slower = *best;
-
-            *best = *program;
-            *program = slower;
+            program_free(best);
+            *best = program;
             best_time = time;
+        } else {
+            program_free(&program);
         }
     }
     return device_sync(&t->cuda->device);
@@ -354,20 +375,22 @@ static int race(struct trial *t, const struct candidates *all, struct program *p
 static int tune(struct trial *t, struct program *best)
 {
     struct candidates all = {0};
-    struct program *programs = NULL;
+    char **texts = NULL;
     int result = -1;
 
     if (trial_init(t) != 0 || candidates_init(&all, t) != 0)
         goto fail;
-    programs = calloc((size_t)all.count, sizeof *programs);
-    if (!programs)
+    texts = calloc((size_t)all.count, sizeof *texts);
+    if (!texts) {
         error_set("out of memory for timing a convolution");
-    else
-        result = race(t, &all, programs, best);
-    for (int i = 0; programs && i < all.count; i++)
-        program_free(&programs[i]);
+        goto fail;
+    }
+    candidates_compile(&all, t, texts);
+    result = race(t, &all, texts, best);
+    for (int i = 0; i < all.count; i++)
+        free(texts[i]);
 fail:
-    free(programs);
+    free(texts);
     free(all.recipes);
     trial_free(t);
     return result;
@@ -378,19 +401,20 @@ int program_init_tuned(struct program *program, struct cuda *cuda, const struct 
 {
     struct trial trial = {.cuda = cuda, .filter = filter, .desc = desc};
     struct recipe recipe;
-    char key[KEY_LENGTH];
+    char key[KEY_LENGTH], *text;
 
     if (filter_is_first(filter))
         return program_init_default(program, cuda, filter, desc, CONV_AUTO);
     key_of(cuda, filter, desc, key);
-    if (tuning_find(cuda->tuning, key, &recipe) && program_init(program, cuda, filter, desc, &recipe) == 0) {
+    if (tuning_find(cuda->tuning, key, &recipe, &text) &&
+        program_init(program, cuda, filter, desc, &recipe, text) == 0) {
         if (program->recipe.algorithm == recipe.algorithm)
             return 0;
         program_free(program); /* cuBLASLt proposes something else today */
     }
     if (program_init_default(program, cuda, filter, desc, CONV_AUTO) != 0)
         return -1;
-    if (tune(&trial, program) == 0 && tuning_keep(cuda->tuning, key, &program->recipe) == 0)
+    if (!cuda->tune || (tune(&trial, program) == 0 && tuning_keep(cuda->tuning, key, &program->recipe, program->text) == 0))
         return 0;
     program_free(program);
     return -1;

@@ -1,5 +1,5 @@
 /* Reads and writes the tuning file: JSON, an object of recipes by key, and a hash over them by which damage shows.
- * Knows nothing of timing (tune.c) or of what a recipe does (program.c). */
+ * Compiled plans, 90 KB of text each, are files of their own beside it, named by the hash of what is in them. Knows nothing of timing (tune.c) or of what a recipe does (program.c). */
 #include "tuning.h"
 
 #include "hash.h"
@@ -24,8 +24,11 @@ enum { VERSION = 1 };
 static const char *const kind_names[] = {
     [RECIPE_MATMUL] = "matmul", [RECIPE_GRAPH] = "graph", [RECIPE_FLIPPED] = "flipped"};
 
+/* The texts of cuda/tables/, made by CMake into a file of this build; ended by NULL. */
+extern const char *const tuning_tables[];
+
 struct tuning {
-    char *path;
+    char *path; /* NULL: built in, never written */
     cJSON *root, *programs; /* programs belongs to root */
 };
 
@@ -139,36 +142,65 @@ static char *path_of(const struct cuda *cuda)
     return cache_path(name);
 }
 
-struct tuning *tuning_open(struct cuda *cuda)
+/* Takes text in place of the empty content, if it is sound. */
+static bool root_take(struct tuning *tuning, const char *text)
+{
+    cJSON *read = cJSON_Parse(text);
+
+    if (!root_is_sound(read, tuning->root)) {
+        cJSON_Delete(read);
+        return false;
+    }
+    cJSON_Delete(tuning->root);
+    tuning->root = read;
+    return true;
+}
+
+/* Without programs yet, for cuda's GPU. */
+static struct tuning *tuning_new(const struct cuda *cuda)
 {
     struct tuning *tuning = calloc(1, sizeof *tuning);
+
+    if (tuning)
+        tuning->root = root_new(cuda);
+    if (tuning && cJSON_GetObjectItemCaseSensitive(tuning->root, "programs"))
+        return tuning;
+    tuning_close(tuning);
+    error_set("out of memory for the tuning file");
+    return NULL;
+}
+
+struct tuning *tuning_open(const struct cuda *cuda)
+{
+    struct tuning *tuning = tuning_new(cuda);
     char *text;
 
-    if (!tuning) {
-        error_set("out of memory for the tuning file");
+    if (!tuning)
+        return NULL;
+    tuning->path = path_of(cuda);
+    if (!tuning->path || directories_make(tuning->path) != 0) {
+        tuning_close(tuning);
         return NULL;
     }
-    tuning->path = path_of(cuda);
-    tuning->root = root_new(cuda);
-    if (!tuning->path || directories_make(tuning->path) != 0)
-        goto fail;
     text = file_read(tuning->path);
-    if (text) {
-        cJSON *read = cJSON_Parse(text);
-
-        free(text);
-        if (root_is_sound(read, tuning->root)) {
-            cJSON_Delete(tuning->root);
-            tuning->root = read;
-        } else {
-            cJSON_Delete(read);
-        }
-    }
+    if (text)
+        root_take(tuning, text);
+    free(text);
     tuning->programs = cJSON_GetObjectItemCaseSensitive(tuning->root, "programs");
-    if (tuning->programs)
+    return tuning;
+}
+
+struct tuning *tuning_open_built_in(const struct cuda *cuda)
+{
+    struct tuning *tuning = tuning_new(cuda);
+    bool found = false;
+
+    for (int i = 0; tuning && !found && tuning_tables[i]; i++)
+        found = root_take(tuning, tuning_tables[i]);
+    if (found) {
+        tuning->programs = cJSON_GetObjectItemCaseSensitive(tuning->root, "programs");
         return tuning;
-    error_set("out of memory for the tuning file");
-fail:
+    }
     tuning_close(tuning);
     return NULL;
 }
@@ -184,7 +216,64 @@ void tuning_close(struct tuning *tuning)
 
 /* Recipes ------------------------------------------------------------------------------------------------- */
 
-static cJSON *recipe_write(const struct recipe *recipe)
+/* The name of the file of a plan's text, to free(): that of the tuning file with the text's hash. */
+static char *plan_path(const struct tuning *tuning, const char *digits)
+{
+    char *path;
+
+    if (asprintf(&path, "%.*s_%s.plan", (int)(strlen(tuning->path) - strlen(".json")), tuning->path, digits) >= 0)
+        return path;
+    error_set("no memory for a path");
+    return NULL;
+}
+
+static void text_hash(const char *text, char digits[HASH_DIGITS + 1])
+{
+    snprintf(digits, HASH_DIGITS + 1, "%016" PRIx64, hash_bytes(HASH_BEGIN, text, strlen(text)));
+}
+
+/* text becomes the file's content, whole or not at all. */
+static int file_write(const char *path, const char *text)
+{
+    struct output output = {0};
+
+    if (output_open(&output, path) != 0)
+        return -1;
+    fputs(text, output.file); /* a failure shows when the file is committed */
+    return output_commit(&output);
+}
+
+static int plan_write(const struct tuning *tuning, const char *text)
+{
+    char digits[HASH_DIGITS + 1], *path;
+    int result;
+
+    text_hash(text, digits);
+    path = plan_path(tuning, digits);
+    result = path ? file_write(path, text) : -1;
+    free(path);
+    return result;
+}
+
+/* The text whose hash is digits, or NULL without an error: it is then compiled anew. */
+static char *plan_read(const struct tuning *tuning, const char *digits)
+{
+    char found[HASH_DIGITS + 1], *path, *text;
+
+    if (!tuning->path || strlen(digits) != HASH_DIGITS || !(path = plan_path(tuning, digits)))
+        return NULL;
+    text = file_read(path);
+    free(path);
+    if (!text)
+        return NULL;
+    text_hash(text, found);
+    if (strcmp(found, digits) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static cJSON *recipe_write(const struct recipe *recipe, const char *text)
 {
     cJSON *object = cJSON_CreateObject();
     char digits[HASH_DIGITS + 1];
@@ -201,6 +290,10 @@ static cJSON *recipe_write(const struct recipe *recipe)
 
     json_add_number(object, "engine", (double)recipe->choice.engine);
     cJSON_AddBoolToObject(object, "compiled", recipe->choice.compiled);
+    if (text) {
+        text_hash(text, digits);
+        json_add_text(object, "plan", digits);
+    }
     for (int i = 0; i < recipe->choice.knobs; i++) {
         cJSON_AddItemToArray(knobs, cJSON_CreateNumber((double)recipe->choice.knob[i].type));
         cJSON_AddItemToArray(knobs, cJSON_CreateNumber((double)recipe->choice.knob[i].value));
@@ -243,38 +336,36 @@ static bool recipe_read(const cJSON *object, struct recipe *recipe)
     return recipe->choice.engine >= 0;
 }
 
-bool tuning_find(const struct tuning *tuning, const char *key, struct recipe *recipe)
+bool tuning_find(const struct tuning *tuning, const char *key, struct recipe *recipe, char **text)
 {
     const cJSON *object = cJSON_GetObjectItemCaseSensitive(tuning->programs, key);
+    const char *plan = text_of(object, "plan");
 
-    return object && recipe_read(object, recipe);
+    *text = NULL;
+    if (!object || !recipe_read(object, recipe))
+        return false;
+    if (plan)
+        *text = plan_read(tuning, plan);
+    return true;
 }
 
-static int tuning_write(const struct tuning *tuning)
+int tuning_keep(struct tuning *tuning, const char *key, const struct recipe *recipe, const char *text)
 {
-    struct output output = {0};
-    char *text = cJSON_Print(tuning->root);
+    char digits[HASH_DIGITS + 1], *whole;
+    int result;
 
-    if (!text)
-        return error_set("out of memory for the tuning file");
-    if (output_open(&output, tuning->path) != 0) {
-        cJSON_free(text);
+    if (text && plan_write(tuning, text) != 0)
         return -1;
-    }
-    fputs(text, output.file); /* a failure shows when the file is committed */
-    cJSON_free(text);
-    return output_commit(&output);
-}
-
-int tuning_keep(struct tuning *tuning, const char *key, const struct recipe *recipe)
-{
-    char digits[HASH_DIGITS + 1];
-
     cJSON_DeleteItemFromObjectCaseSensitive(tuning->programs, key);
-    cJSON_AddItemToObject(tuning->programs, key, recipe_write(recipe));
+    cJSON_AddItemToObject(tuning->programs, key, recipe_write(recipe, text));
     if (programs_hash(tuning->programs, digits) != 0)
         return -1;
     cJSON_DeleteItemFromObjectCaseSensitive(tuning->root, "hash");
     json_add_text(tuning->root, "hash", digits);
-    return tuning_write(tuning);
+    whole = cJSON_Print(tuning->root);
+    if (!whole)
+        return error_set("out of memory for the tuning file");
+    result = file_write(tuning->path, whole);
+    cJSON_free(whole);
+    return result;
 }
