@@ -6,6 +6,7 @@
 #include "oracle.h"
 
 #include "tests/check.h"
+#include "tests/common/open.h"
 
 #include "host/error.h"
 
@@ -273,16 +274,6 @@ static int engine_named(const char *name, enum conv_engine *engine)
             return 0;
         }
     return -1;
-}
-
-static struct device *open_or_skip(const char *name, struct device_options options)
-{
-    struct device *device = device_open(name, &options);
-
-    if (device)
-        return device;
-    printf("SKIPPED: %s\n", error_message());
-    exit(CHECK_SKIP);
 }
 
 int main(int argc, char **argv)
