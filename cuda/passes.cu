@@ -1,5 +1,5 @@
-/* What a bare library convolution leaves to do, as one pass over its output: bias, ReLU and sign mask forward; adding up
- * and masking backward. Arithmetic is nothing here, memory everything. */
+/* What a bare library convolution leaves to do, as one pass over its output: bias, ReLU and sign mask forward, masking
+ * backward. Arithmetic is nothing here, memory everything. */
 #include "value.cuh"
 
 /* y[row][column][c] = relu(y[row][column][c] + bias[c]), mask = y > 0, for c in [linear, y.c). A thread takes eight
@@ -33,38 +33,22 @@ void cuda_forward_pass(struct cuda *cuda, const struct tensor *y, const float *b
     });
 }
 
-/* dx[row][column][c] = ([dx +] addend)[row][column][c], or dx itself, times the bit of mask. A thread takes eight
- * channels of one pixel. Moves 4 bytes an element in 16 bits, 6 where it adds, twice that in F32, and a bit of mask. */
-template <typename T>
-static __global__ void back_pass_kernel(struct tensor dx, struct tensor addend, bool accumulate, struct tensor mask)
+/* dx[row][column][c] = dx[row][column][c] times the bit of mask. A thread takes eight channels of one pixel. Moves 4
+ * bytes an element in 16 bits, 8 in F32, and a bit of mask. */
+template <typename T> static __global__ void back_pass_kernel(struct tensor dx, struct tensor mask)
 {
     struct place at = place_of_thread(dx.c);
 
     if (at.row >= dx.h || at.column >= dx.w)
         return;
     T *pixel = pixel_at<T>(dx, at.row, at.column, at.c);
-    values<> sum = {};
 
-    if (accumulate)
-        sum = values_load(pixel);
-    if (addend.data) {
-        values<> more = values_load(pixel_at<T>(addend, at.row, at.column, at.c));
-
-        for (int i = 0; i < 8; i++)
-            sum.v[i] += more.v[i];
-    }
-    if (mask.data)
-        sum = values_masked(sum, *mask_at(mask, at.row, at.column, at.c));
-    values_store(pixel, sum);
+    values_store(pixel, values_masked(values_load(pixel), *mask_at(mask, at.row, at.column, at.c)));
 }
 
-void cuda_back_pass(struct cuda *cuda, const struct tensor *dx, const struct tensor *addend, bool accumulate,
-                    const struct tensor *mask)
+void cuda_back_pass(struct cuda *cuda, const struct tensor *dx, const struct tensor *mask)
 {
-    if (!addend && !mask)
-        return;
     type_dispatch(dx->type, [&]<typename T>(T) {
-        CUDA_LAUNCH(cuda, back_pass_kernel<T>, grid_of_places(dx->h, dx->w, dx->c), BLOCK, 0, *dx,
-                    tensor_or_none(addend), accumulate || !addend, tensor_or_none(mask));
+        CUDA_LAUNCH(cuda, back_pass_kernel<T>, grid_of_places(dx->h, dx->w, dx->c), BLOCK, 0, *dx, *mask);
     });
 }
