@@ -2,6 +2,7 @@
  * in which things happen. */
 #include "internal.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -158,6 +159,19 @@ struct order order_new(uint64_t count)
             order.step = 1 + random_below(count - 1);
         while (common_divisor(order.step, count) != 1);
     return order;
+}
+
+static pthread_mutex_t mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+void calls_lock(void)
+{
+    pthread_mutex_lock(&mutex);
+}
+
+void calls_unlock(const int *unused)
+{
+    (void)unused;
+    pthread_mutex_unlock(&mutex);
 }
 
 static void *allocated(void *memory, size_t bytes)

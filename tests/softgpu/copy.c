@@ -32,6 +32,7 @@ static bool ends_fit(void *to, const void *from, size_t bytes, enum cudaMemcpyKi
 
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t count, enum cudaMemcpyKind kind, cudaStream_t stream)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails(), staged, blocking;
     cudaError_t code = stream_check(stream);
     struct task *task;
@@ -73,6 +74,7 @@ static void fill_run(void *payload)
 
 cudaError_t cudaMemsetAsync(void *devPtr, int value, size_t count, cudaStream_t stream)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = stream_check(stream);
     struct task *task;

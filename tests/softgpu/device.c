@@ -132,6 +132,7 @@ const char *cudaGetErrorName(cudaError_t error)
 
 cudaError_t cudaGetDeviceCount(int *count)
 {
+    ONE_AT_A_TIME;
     *count = control()->devices;
     return returned(*count > 0 ? cudaSuccess : cudaErrorNoDevice);
 }
@@ -145,6 +146,7 @@ static cudaError_t device_check(int device)
 
 cudaError_t cudaSetDevice(int device)
 {
+    ONE_AT_A_TIME;
     cudaError_t code = device_check(device);
 
     if (code == cudaSuccess)
@@ -154,12 +156,14 @@ cudaError_t cudaSetDevice(int device)
 
 cudaError_t cudaGetDevice(int *device)
 {
+    ONE_AT_A_TIME;
     *device = current;
     return returned(device_check(current));
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device)
 {
+    ONE_AT_A_TIME;
     cudaError_t code = device_check(device);
 
     if (code != cudaSuccess)

@@ -148,6 +148,7 @@ void capture_join(cudaStream_t stream, struct nodes *nodes)
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = stream_check(stream);
 
@@ -183,6 +184,7 @@ static bool is_joined(const struct capture *capture)
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *pGraph)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     struct capture *capture = active;
     cudaError_t code = failure_code();
@@ -215,6 +217,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *pGraph)
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *pCaptureStatus)
 {
+    ONE_AT_A_TIME;
     cudaError_t code = stream_check(stream);
 
     if (code == cudaSuccess)
@@ -265,6 +268,7 @@ static void replay_release(void *payload)
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *pGraphExec, cudaGraph_t graph, unsigned long long flags)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = failure_code();
 
@@ -282,6 +286,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *pGraphExec, cudaGraph_t graph,
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graphExec, cudaStream_t stream)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = stream_check(stream);
     struct graph **replayed;
@@ -300,6 +305,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t graphExec, cudaStream_t stream)
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 {
+    ONE_AT_A_TIME;
     if (!graph)
         return returned(cudaErrorInvalidValue);
     graph_release(graph->graph);
@@ -310,6 +316,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph)
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graphExec)
 {
+    ONE_AT_A_TIME;
     if (!graphExec)
         return returned(cudaErrorInvalidValue);
     graph_release(graphExec->graph);

@@ -68,6 +68,11 @@ static inline uint64_t order_next(const struct order *order, uint64_t number)
     return number + order->step < order->count ? number + order->step : number + order->step - order->count;
 }
 
+/* Every function of the three libraries begins with this: one call at a time. Calls may nest. */
+void calls_lock(void);
+void calls_unlock(const int *unused);
+#define ONE_AT_A_TIME __attribute__((cleanup(calls_unlock), unused)) const int locked_ = (calls_lock(), 0)
+
 /* Memory of the host, or the end of the process: tests need no tale of a host without memory. */
 void *host_alloc(size_t bytes);
 void *host_realloc(void *memory, size_t bytes);

@@ -401,6 +401,7 @@ static int allowance_count;
 
 cudaError_t cudaFuncSetAttribute(const void *func, enum cudaFuncAttribute attr, int value)
 {
+    ONE_AT_A_TIME;
     int i = 0;
 
     if (call_fails())
@@ -457,6 +458,7 @@ cudaError_t softgpu_launch(const cudaLaunchConfig_t *config, void (*kernel)(void
                            void (*call)(void (*kernel)(void), void *const *arguments), int count,
                            const void *const *arguments, const size_t *sizes)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = stream_check(config->stream);
     size_t pointers = argument_room((size_t)count * sizeof(void *)), bytes = pointers;

@@ -94,6 +94,7 @@ static cudaError_t check(void)
 
 cudaError_t cudaMalloc(void **devPtr, size_t size)
 {
+    ONE_AT_A_TIME;
     int device = device_current();
     bool fails = call_fails();
     cudaError_t code = check();
@@ -115,6 +116,7 @@ cudaError_t cudaMalloc(void **devPtr, size_t size)
 
 cudaError_t cudaMallocHost(void **ptr, size_t size)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = check();
 
@@ -152,16 +154,19 @@ static cudaError_t release(void *memory, bool pinned)
 
 cudaError_t cudaFree(void *devPtr)
 {
+    ONE_AT_A_TIME;
     return release(devPtr, false);
 }
 
 cudaError_t cudaFreeHost(void *ptr)
 {
+    ONE_AT_A_TIME;
     return release(ptr, true);
 }
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
 {
+    ONE_AT_A_TIME;
     cudaError_t code = failure_code();
 
     if (call_fails())

@@ -1,5 +1,5 @@
 /* Tests of the software GPU's runtime: kernels, streams, capture, memory and errors. What the libraries compute is
- * tested in selftest_libraries.cu. */
+ * tested in selftest_cudnn.cu and selftest_cublaslt.cu. */
 #include "selftest.h"
 
 #include <cuda_bf16.h>
@@ -481,7 +481,8 @@ int main()
     memory();
     devices();
     failures();
-    test_libraries();
+    test_cudnn();
+    test_cublaslt();
     CHECK_CUDA(cudaStreamDestroy(test_stream));
     CHECK(softgpu_leaks() == 0, "%d objects are alive", softgpu_leaks());
     return check_result();

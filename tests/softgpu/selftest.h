@@ -18,8 +18,9 @@
 
 extern cudaStream_t test_stream;
 
-/* selftest_libraries.cu */
-void test_libraries(void);
+/* selftest_cudnn.cu, selftest_cublaslt.cu */
+void test_cudnn(void);
+void test_cublaslt(void);
 
 template <typename... Parameters, typename... Arguments>
 static cudaError_t launch_on(cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, dim3 block,

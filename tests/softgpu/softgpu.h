@@ -4,7 +4,7 @@
  *
  * Work is queued on streams and runs when something waits for it, streams in an order drawn by SOFTGPU_SEED; a block's
  * threads and a grid's blocks run in shuffled order. Fresh device memory is full of NaNs. There is no default stream:
- * work on a NULL stream is refused. All calls must come from one thread at a time.
+ * work on a NULL stream is refused. Calls may come from any thread; they take turns.
  *
  * Environment, read at the first call and by softgpu_reset:
  *   SOFTGPU_SEED      of all orders (1); 0: everything in order

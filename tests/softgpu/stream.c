@@ -174,6 +174,7 @@ cudaError_t stream_check(cudaStream_t stream)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *pStream, unsigned int flags)
 {
+    ONE_AT_A_TIME;
     cudaStream_t stream;
 
     if (call_fails())
@@ -200,6 +201,7 @@ cudaError_t cudaStreamCreate(cudaStream_t *pStream)
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream)
 {
+    ONE_AT_A_TIME;
     struct CUstream_st **link = &streams;
 
     if (!is_stream(stream))
@@ -222,6 +224,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = stream_check(stream);
 
@@ -235,6 +238,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 
 cudaError_t cudaStreamQuery(cudaStream_t stream)
 {
+    ONE_AT_A_TIME;
     cudaError_t code = stream_check(stream);
 
     if (code != cudaSuccess)
@@ -249,6 +253,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream)
 
 cudaError_t cudaDeviceSynchronize(void)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
 
     if (capture_active())
@@ -261,6 +266,7 @@ cudaError_t cudaDeviceSynchronize(void)
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags)
 {
+    ONE_AT_A_TIME;
     if (call_fails())
         return returned(cudaErrorMemoryAllocation);
     if (failure_code() != cudaSuccess)
@@ -280,6 +286,7 @@ cudaError_t cudaEventCreate(cudaEvent_t *event)
 
 cudaError_t cudaEventDestroy(cudaEvent_t event)
 {
+    ONE_AT_A_TIME;
     if (!event)
         return returned(cudaErrorInvalidResourceHandle);
     record_release(event->record);
@@ -290,6 +297,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = stream_check(stream);
     struct record *record;
@@ -315,6 +323,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int flags)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = stream_check(stream);
 
@@ -349,6 +358,7 @@ static cudaError_t event_check(cudaEvent_t event)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
+    ONE_AT_A_TIME;
     bool fails = call_fails();
     cudaError_t code = event_check(event);
 
@@ -361,6 +371,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 
 cudaError_t cudaEventQuery(cudaEvent_t event)
 {
+    ONE_AT_A_TIME;
     cudaError_t code = event_check(event);
 
     if (code != cudaSuccess)
@@ -372,6 +383,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end)
 {
+    ONE_AT_A_TIME;
     cudaError_t code = event_check(start);
 
     if (code == cudaSuccess)
