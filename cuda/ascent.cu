@@ -1,5 +1,5 @@
-/* Stimulation and ascent: the loss with its seed gradient, mean |g|, and the step. The numbers stay in device memory
- * (struct ascent), where a kernel decides whether a step is applied.
+/* Stimulation and ascent: the loss with its seed gradient, mean |g|, and the step. The numbers stay in device
+ * memory (struct ascent), where a kernel decides whether a step is applied.
  *
  * A sum is made of at most CUDA_PARTS parts, by as many blocks, and then of the parts by one warp: what is added to
  * what depends on the tensor's shape alone, not on the GPU or on timing. Doubles are slow on many GPUs, so a thread
@@ -44,7 +44,8 @@ static __device__ inline double parts_sum(const double *parts, int count)
     return warp_sum(sum);
 }
 
-/* How many parts a sum over so many items is made of, one a thread and then in strides of STRIDE. */
+/* The parts that a sum over so many items is made of: an item a thread, and if that wants more than CUDA_PARTS
+ * blocks, more items a thread, STRIDE apart. */
 static int parts_of(int64_t items)
 {
     int64_t blocks = blocks_for(items, THREADS);
@@ -55,11 +56,12 @@ static int parts_of(int64_t items)
 /* Stimulation --------------------------------------------------------------------------------------------- */
 
 /* parts = shares of the sum of a^2 over s's region; da[row][column][c] = [da +] seed_scale * a there, [da +] 0
- * elsewhere. Items of N channels, a pixel's one after the other, are dealt out to all threads of the grid in turn: one
- * piece of memory after the other. Moves 4 bytes an element in 16 bits, 6 where it adds, and 2 where da is NULL. */
+ * elsewhere. Items of N channels, a pixel's one after the other, are dealt out to all threads of the grid in turn:
+ * one piece of memory after the other. Moves 4 bytes an element in 16 bits, 6 where it adds, and 2 where da is
+ * NULL. */
 template <typename T, int N>
-static __global__ void stimulate_kernel(struct stimulation s, float seed_scale, struct tensor a, struct tensor da,
-                                        bool accumulate, double *parts)
+static __global__ void cuda_stimulate_kernel(struct stimulation s, float seed_scale, struct tensor a,
+                                             struct tensor da, bool accumulate, double *parts)
 {
     int groups = a.c / N;
     int64_t items = a.h * a.w * groups;
@@ -89,7 +91,8 @@ static __global__ void stimulate_kernel(struct stimulation s, float seed_scale, 
 }
 
 /* loss += scale * sum of the parts. One warp. */
-static __global__ void stimulate_fold_kernel(const double *parts, int count, double scale, struct ascent *state)
+static __global__ void cuda_stimulate_fold_kernel(const double *parts, int count, double scale,
+                                                  struct ascent *state)
 {
     double sum = parts_sum(parts, count);
 
@@ -109,9 +112,9 @@ static void stimulate_in(struct cuda *cuda, const struct stimulation *stimulatio
 {
     int parts = parts_of(a->h * a->w * (a->c / N));
 
-    CUDA_LAUNCH(cuda, (stimulate_kernel<T, N>), (unsigned)parts, THREADS, 0, *stimulation,
+    CUDA_LAUNCH(cuda, (cuda_stimulate_kernel<T, N>), (unsigned)parts, THREADS, 0, *stimulation,
                 (float)stimulation->seed_scale, *a, tensor_or_none(da), accumulate, cuda->parts);
-    CUDA_LAUNCH(cuda, stimulate_fold_kernel, 1, WARP, 0, cuda->parts, parts, stimulation->loss_scale, state);
+    CUDA_LAUNCH(cuda, cuda_stimulate_fold_kernel, 1, WARP, 0, cuda->parts, parts, stimulation->loss_scale, state);
 }
 
 void cuda_stimulate(struct device *device, const struct stimulation *stimulation, const struct tensor *a,
@@ -129,7 +132,7 @@ void cuda_stimulate(struct device *device, const struct stimulation *stimulation
 
 /* parts = shares of the sum of |g| over n elements without gaps. Eights are dealt out to all threads of the grid in
  * turn; the last may be a part of one. Moves 4 bytes an element. */
-static __global__ void mean_abs_kernel(const float *g, int64_t n, double *parts)
+static __global__ void cuda_mean_abs_kernel(const float *g, int64_t n, double *parts)
 {
     double sum = 0;
 
@@ -150,7 +153,7 @@ static __global__ void mean_abs_kernel(const float *g, int64_t n, double *parts)
 }
 
 /* mean_abs_gradient = scale * sum of the parts. One warp. */
-static __global__ void mean_abs_fold_kernel(const double *parts, int count, double scale, struct ascent *state)
+static __global__ void cuda_mean_abs_fold_kernel(const double *parts, int count, double scale, struct ascent *state)
 {
     double sum = parts_sum(parts, count);
 
@@ -165,16 +168,16 @@ void cuda_mean_abs(struct device *device, const struct tensor *g, double scale, 
     int parts = parts_of(blocks_for(n, 8));
 
     assert((uintptr_t)g->data % 16 == 0);
-    CUDA_LAUNCH(cuda, mean_abs_kernel, (unsigned)parts, THREADS, 0, (const float *)g->data, n, cuda->parts);
-    CUDA_LAUNCH(cuda, mean_abs_fold_kernel, 1, WARP, 0, cuda->parts, parts, scale / (double)n, state);
+    CUDA_LAUNCH(cuda, cuda_mean_abs_kernel, (unsigned)parts, THREADS, 0, (const float *)g->data, n, cuda->parts);
+    CUDA_LAUNCH(cuda, cuda_mean_abs_fold_kernel, 1, WARP, 0, cuda->parts, parts, scale / (double)n, state);
 }
 
 /* Ascent -------------------------------------------------------------------------------------------------- */
 
-/* What device_ascend says of the state, done by one thread; *factor = what g is to be multiplied by, 0 where the step is
- * not to be applied. */
-static __global__ void ascend_decide_kernel(double step, double scale, double max_loss, struct ascent *state,
-                                            double *factor)
+/* What device_ascend says of the state, done by one thread. *factor = what g is to be multiplied by; 0: the step is
+ * not applied. */
+static __global__ void cuda_ascend_decide_kernel(double step, double scale, double max_loss, struct ascent *state,
+                                                 double *factor)
 {
     struct step_record current = state->current;
 
@@ -193,9 +196,9 @@ static __global__ void ascend_decide_kernel(double step, double scale, double ma
         *factor = step * scale / fmax(current.mean_abs_gradient, 1e-7);
 }
 
-/* x += factor * g over n elements without gaps; x is not touched where factor is 0, since g may not be finite then. A
- * thread takes four elements, the last fewer. Moves 12 bytes an element. */
-static __global__ void ascend_kernel(float *x, const float *g, int64_t n, const double *factor)
+/* x += factor * g over n elements without gaps; x is not touched where factor is 0, since g may not be finite then.
+ * A thread takes four elements, the last fewer. Moves 12 bytes an element. */
+static __global__ void cuda_ascend_kernel(float *x, const float *g, int64_t n, const double *factor)
 {
     int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
     float by = (float)*factor;
@@ -222,7 +225,7 @@ void cuda_ascend(struct device *device, const struct tensor *x, const struct ten
     int64_t n = x->h * x->w * x->c, blocks = blocks_for(n, 4 * THREADS);
 
     assert(blocks <= INT32_MAX && (uintptr_t)x->data % 16 == 0 && (uintptr_t)g->data % 16 == 0);
-    CUDA_LAUNCH(cuda, ascend_decide_kernel, 1, 1, 0, step, scale, max_loss, state, cuda->parts);
-    CUDA_LAUNCH(cuda, ascend_kernel, (unsigned)blocks, THREADS, 0, (float *)x->data, (const float *)g->data, n,
+    CUDA_LAUNCH(cuda, cuda_ascend_decide_kernel, 1, 1, 0, step, scale, max_loss, state, cuda->parts);
+    CUDA_LAUNCH(cuda, cuda_ascend_kernel, (unsigned)blocks, THREADS, 0, (float *)x->data, (const float *)g->data, n,
                 cuda->parts);
 }

@@ -1,5 +1,6 @@
-/* Resizing: bilinear with corners aligned, and the detail that is put back after it. Coordinates are exact, in whole
- * numbers: single precision would fail on wide pictures, and doubles are slow on many GPUs. Runs once an octave. */
+/* Resizing: bilinear with corners aligned, and the detail that is put back after it. Coordinates are exact, in
+ * whole numbers: single precision would fail on wide pictures, and doubles are slow on many GPUs. Runs once an
+ * octave. */
 #include "value.cuh"
 
 /* Between which two inputs an output lies in one direction, and how far on towards the second. */
@@ -8,8 +9,8 @@ struct tap {
     float weight; /* of the second */
 };
 
-/* Output i of `out` reads i * (in - 1) / (out - 1): the quotient is the first input, the remainder the way from there.
- * The last output falls on the last input. */
+/* Output i of `out` reads i * (in - 1) / (out - 1): the quotient is the first input, the remainder the way from
+ * there. The last output falls on the last input. */
 static __device__ inline struct tap tap_of(int64_t i, int64_t in, int64_t out)
 {
     int64_t steps = out > 1 ? out - 1 : 1;
@@ -27,18 +28,18 @@ static __device__ inline float mix(float a, float b, float weight)
 static __device__ inline float resized(const struct tensor &x, const struct place &at, int64_t h, int64_t w)
 {
     struct tap v = tap_of(at.row, x.h, h), u = tap_of(at.column, x.w, w);
-    float upper = mix(*pixel_at<float>(x, v.first, u.first, at.c), *pixel_at<float>(x, v.first, u.second, at.c),
-                      u.weight);
-    float lower = mix(*pixel_at<float>(x, v.second, u.first, at.c), *pixel_at<float>(x, v.second, u.second, at.c),
-                      u.weight);
+    float upper =
+        mix(*pixel_at<float>(x, v.first, u.first, at.c), *pixel_at<float>(x, v.first, u.second, at.c), u.weight);
+    float lower =
+        mix(*pixel_at<float>(x, v.second, u.first, at.c), *pixel_at<float>(x, v.second, u.second, at.c), u.weight);
 
     return mix(upper, lower, v.weight);
 }
 
-/* y[row][column][c] = x blended from the four pixels around (row, column)'s coordinates. A thread makes one channel of
- * one pixel, so that writes are one piece of memory, and reads nearly so. Moves 4 bytes an element of y, and of x; what
- * is read again comes from the caches. */
-static __global__ void resize_kernel(struct tensor x, struct tensor y)
+/* y[row][column][c] = x blended from the four pixels around (row, column)'s coordinates. A thread makes one channel
+ * of one pixel, so that writes are one piece of memory, and reads nearly so. Moves 4 bytes an element of y, and of
+ * x; what is read again comes from the caches. */
+static __global__ void cuda_resize_kernel(struct tensor x, struct tensor y)
 {
     struct place at = place_of_thread<1>(y.c);
 
@@ -49,12 +50,12 @@ static __global__ void resize_kernel(struct tensor x, struct tensor y)
 
 void cuda_resize(struct device *device, const struct tensor *x, const struct tensor *y)
 {
-    CUDA_LAUNCH(cuda_of(device), resize_kernel, grid_of_places<1>(y->h, y->w, y->c), BLOCK, 0, *x, *y);
+    CUDA_LAUNCH(cuda_of(device), cuda_resize_kernel, grid_of_places<1>(y->h, y->w, y->c), BLOCK, 0, *x, *y);
 }
 
-/* x[row][column][c] += resized original - resized shrunk, neither of which is ever in memory. A thread makes one channel
- * of one pixel. Moves 8 bytes an element of x, and 4 of original and shrunk. */
-static __global__ void detail_kernel(struct tensor x, struct tensor original, struct tensor shrunk)
+/* x[row][column][c] += resized original - resized shrunk, neither of which is ever in memory. A thread makes one
+ * channel of one pixel. Moves 8 bytes an element of x, and 4 of original and shrunk. */
+static __global__ void cuda_detail_kernel(struct tensor x, struct tensor original, struct tensor shrunk)
 {
     struct place at = place_of_thread<1>(x.c);
 
@@ -66,6 +67,6 @@ static __global__ void detail_kernel(struct tensor x, struct tensor original, st
 void cuda_detail(struct device *device, const struct tensor *x, const struct tensor *original,
                  const struct tensor *shrunk)
 {
-    CUDA_LAUNCH(cuda_of(device), detail_kernel, grid_of_places<1>(x->h, x->w, x->c), BLOCK, 0, *x, *original,
+    CUDA_LAUNCH(cuda_of(device), cuda_detail_kernel, grid_of_places<1>(x->h, x->w, x->c), BLOCK, 0, *x, *original,
                 *shrunk);
 }

@@ -1,15 +1,16 @@
-/* Pools. Every output, forward and backward, is gathered by one thread in a fixed order: no atomics, no second pass.
- * Windows overlap, and what they share comes from the caches: neighbours in a row from L1, since one block has them,
- * rows from L2, since the blocks of neighbouring rows run at about the same time. */
+/* Pools. Every output, forward and backward, is gathered by one thread in a fixed order: no atomics, no second
+ * pass. Windows overlap, and what they share comes from the caches: neighbours in a row from L1, since one block
+ * has them, rows from L2, since the blocks of neighbouring rows run at about the same time. */
 #include "value.cuh"
 
 /* Maximum ------------------------------------------------------------------------------------------------- */
 
 /* y[row][column][c] = max over k = 3 ky + kx of x[2 row + ky][2 column + kx][c], argmax = the first such k, mask =
- * y > 0. A thread makes eight channels of one pixel of y, its nine loads under way together. Moves, an element of y in
- * 16 bits, 8 bytes of x and 2 + 1 + 1/8 of y, argmax and mask. */
+ * y > 0. A thread makes eight channels of one pixel of y, its nine loads under way together. Moves, an element of y
+ * in 16 bits, 8 bytes of x and 2 + 1 + 1/8 of y, argmax and mask. */
 template <typename T>
-static __global__ void max_pool_kernel(struct tensor x, struct tensor y, struct tensor argmax, struct tensor mask)
+static __global__ void cuda_max_pool_kernel(struct tensor x, struct tensor y, struct tensor argmax,
+                                            struct tensor mask)
 {
     struct place at = place_of_thread(y.c);
 
@@ -39,19 +40,19 @@ void cuda_max_pool(struct device *device, const struct tensor *x, const struct t
                    const struct tensor *argmax, const struct tensor *mask)
 {
     type_dispatch(x->type, [&]<typename T>(T) {
-        CUDA_LAUNCH(cuda_of(device), max_pool_kernel<T>, grid_of_places(y->h, y->w, y->c), BLOCK, 0, *x, *y,
+        CUDA_LAUNCH(cuda_of(device), cuda_max_pool_kernel<T>, grid_of_places(y->h, y->w, y->c), BLOCK, 0, *x, *y,
                     tensor_or_none(argmax), tensor_or_none(mask));
     });
 }
 
-/* dx[row][column][c] = [dx +] sum of dy over the windows that cover (row, column) and whose argmax names it, then times
- * mask. A thread makes eight channels of 2 x 2 pixels of dx, which are covered by the same four windows: seen from
- * there each of a window's nine places is met exactly once, so that nothing is compared in vain and no thread of a warp
- * does other than its neighbour. dy and argmax come from memory once, and four times from the caches. Moves, an element
- * of dx in 16 bits, 2 bytes of dx (4 if added to), 3/4 of dy and argmax and 1/8 of mask. */
+/* dx[row][column][c] = [dx +] sum of dy over the windows that cover (row, column) and whose argmax names it, then
+ * times mask. A thread makes eight channels of 2 x 2 pixels of dx, which are covered by the same four windows: seen
+ * from there each of a window's nine places is met exactly once, so that nothing is compared in vain and no thread
+ * of a warp does other than its neighbour. dy and argmax come from memory once, and four times from the caches.
+ * Moves, an element of dx in 16 bits, 2 bytes of dx (4 if added to), 3/4 of dy and argmax and 1/8 of mask. */
 template <typename T>
-static __global__ void max_pool_back_kernel(struct tensor dy, struct tensor argmax, struct tensor dx, bool accumulate,
-                                            struct tensor mask)
+static __global__ void cuda_max_pool_back_kernel(struct tensor dy, struct tensor argmax, struct tensor dx,
+                                                 bool accumulate, struct tensor mask)
 {
     struct place at = place_of_thread(dx.c); /* of the four pixels; and of the window that begins there */
     values<> sum[2][2] = {};
@@ -98,7 +99,7 @@ void cuda_max_pool_back(struct device *device, const struct tensor *dy, const st
                         const struct tensor *dx, bool accumulate, const struct tensor *mask)
 {
     type_dispatch(dx->type, [&]<typename T>(T) {
-        CUDA_LAUNCH(cuda_of(device), max_pool_back_kernel<T>,
+        CUDA_LAUNCH(cuda_of(device), cuda_max_pool_back_kernel<T>,
                     grid_of_places(blocks_for(dx->h, 2), blocks_for(dx->w, 2), dx->c), BLOCK, 0, *dy, *argmax, *dx,
                     accumulate, tensor_or_none(mask));
     });
@@ -118,10 +119,11 @@ static __device__ inline float share_of(int64_t i, int64_t size)
     return n == 3 ? 1.f / 3 : n == 2 ? 1.f / 2 : 1.f;
 }
 
-/* Eight channels of t[row][column - 1] + t[row][column] + t[row][column + 1], without what lies outside. transposed:
- * each weighed with the share that positions have in its own mean. */
+/* Eight channels of t[row][column - 1] + t[row][column] + t[row][column + 1], without what lies outside.
+ * transposed: each weighed with the share that positions have in its own mean. */
 template <typename T>
-static __device__ inline values<> row_sum(const struct tensor &t, int64_t row, int64_t column, int c, bool transposed)
+static __device__ inline values<> row_sum(const struct tensor &t, int64_t row, int64_t column, int c,
+                                          bool transposed)
 {
     values<> sum = {};
 
@@ -149,12 +151,13 @@ static __device__ inline values<> sum_of(const values<> &a, const values<> &b, c
     return sum;
 }
 
-/* y[row][column][c] = relu(mean of x over the 3x3 neighbourhood of (row, column) that lies inside, + bias[c]), mask =
- * y > 0. A thread makes eight channels of STRIP pixels of a column of y, walking down: it reads 3 (STRIP + 2) / STRIP
- * times what it writes, of which memory sees a third or less. Moves 4 bytes an element in 16 bits, and a bit of
- * mask. */
+/* y[row][column][c] = relu(mean of x over the 3x3 neighbourhood of (row, column) that lies inside, + bias[c]),
+ * mask = y > 0. A thread makes eight channels of STRIP pixels of a column of y, walking down: it reads
+ * 3 (STRIP + 2) / STRIP times what it writes, of which memory sees a third or less. Moves 4 bytes an element in 16
+ * bits, and a bit of mask. */
 template <typename T>
-static __global__ void average_pool_kernel(struct tensor x, const float *bias, struct tensor y, struct tensor mask)
+static __global__ void cuda_average_pool_kernel(struct tensor x, const float *bias, struct tensor y,
+                                                struct tensor mask)
 {
     struct place at = place_of_thread(y.c);
     int64_t top = at.row * STRIP;
@@ -182,15 +185,16 @@ void cuda_average_pool(struct device *device, const struct tensor *x, struct fil
                        const struct tensor *mask)
 {
     type_dispatch(x->type, [&]<typename T>(T) {
-        CUDA_LAUNCH(cuda_of(device), average_pool_kernel<T>, grid_of_places(blocks_for(y->h, STRIP), y->w, y->c),
-                    BLOCK, 0, *x, cuda_filter_bias(filter), *y, tensor_or_none(mask));
+        CUDA_LAUNCH(cuda_of(device), cuda_average_pool_kernel<T>,
+                    grid_of_places(blocks_for(y->h, STRIP), y->w, y->c), BLOCK, 0, *x, cuda_filter_bias(filter), *y,
+                    tensor_or_none(mask));
     });
 }
 
-/* dx[row][column][c] = sum of dy over the 3x3 neighbourhood of (row, column), each weighed with the share that (row,
- * column) had in its mean. A thread makes eight channels of STRIP pixels of a column of dx, walking down as forward.
- * Moves 4 bytes an element in 16 bits. */
-template <typename T> static __global__ void average_pool_back_kernel(struct tensor dy, struct tensor dx)
+/* dx[row][column][c] = sum of dy over the 3x3 neighbourhood of (row, column), each weighed with the share that
+ * (row, column) had in its mean. A thread makes eight channels of STRIP pixels of a column of dx, walking down as
+ * forward. Moves 4 bytes an element in 16 bits. */
+template <typename T> static __global__ void cuda_average_pool_back_kernel(struct tensor dy, struct tensor dx)
 {
     struct place at = place_of_thread(dx.c);
     int64_t top = at.row * STRIP;
@@ -212,7 +216,7 @@ template <typename T> static __global__ void average_pool_back_kernel(struct ten
 void cuda_average_pool_back(struct device *device, const struct tensor *dy, const struct tensor *dx)
 {
     type_dispatch(dx->type, [&]<typename T>(T) {
-        CUDA_LAUNCH(cuda_of(device), average_pool_back_kernel<T>,
+        CUDA_LAUNCH(cuda_of(device), cuda_average_pool_back_kernel<T>,
                     grid_of_places(blocks_for(dx->h, STRIP), dx->w, dx->c), BLOCK, 0, *dy, *dx);
     });
 }
@@ -220,10 +224,11 @@ void cuda_average_pool_back(struct device *device, const struct tensor *dy, cons
 /* The global mean: a block makes CHANNELS of y, each summed by SHARES threads. */
 enum { CHANNELS = 32, SHARES = 8 };
 
-/* y[0][0][c] = mean of x[.][.][c]. A thread sums every SHARES-th pixel of one channel, in double, and the first of a
- * channel's threads adds up the shares in order. A warp reads 32 channels of a pixel: 2 bytes a thread are no GPU's
- * best, but this runs once, on the little that is left of a picture at the network's end, and takes any channels. */
-template <typename T> static __global__ void global_average_kernel(struct tensor x, struct tensor y)
+/* y[0][0][c] = mean of x[.][.][c]. A thread sums every SHARES-th pixel of one channel, in double, and the first of
+ * a channel's threads adds up the shares in order. A warp reads 32 channels of a pixel: 2 bytes a thread are no
+ * GPU's best, but this runs once, on the little that is left of a picture at the network's end, and takes any
+ * channels. */
+template <typename T> static __global__ void cuda_global_average_kernel(struct tensor x, struct tensor y)
 {
     __shared__ double shares[SHARES][CHANNELS];
     int c = (int)(blockIdx.x * CHANNELS + threadIdx.x);
@@ -243,7 +248,7 @@ template <typename T> static __global__ void global_average_kernel(struct tensor
 void cuda_global_average(struct device *device, const struct tensor *x, const struct tensor *y)
 {
     type_dispatch(x->type, [&]<typename T>(T) {
-        CUDA_LAUNCH(cuda_of(device), global_average_kernel<T>, (unsigned)blocks_for(x->c, CHANNELS),
+        CUDA_LAUNCH(cuda_of(device), cuda_global_average_kernel<T>, (unsigned)blocks_for(x->c, CHANNELS),
                     dim3(CHANNELS, SHARES), 0, *x, *y);
     });
 }

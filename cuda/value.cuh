@@ -1,6 +1,6 @@
-/* What our kernels share: which channels of which pixel a thread takes, and values in registers as float whatever the
- * tensor's type. Channel counts, first channels and pitches are multiples of 8, so that eight channels are accesses of
- * 16 bytes and a thread owns the byte of a sign mask that its eight make. Launching is launch.cuh's. */
+/* What our kernels share: which channels of which pixel a thread takes, and values in registers as float whatever
+ * the tensor's type. Channel counts, first channels and pitches are multiples of 8, so that eight channels are
+ * accesses of 16 bytes and a thread owns the byte of a sign mask that its eight make. Launching is launch.cuh's. */
 #ifndef PAREIDOLIA_CUDA_VALUE_CUH
 #define PAREIDOLIA_CUDA_VALUE_CUH
 
@@ -78,9 +78,9 @@ struct place {
     int c;
 };
 
-/* Neighbouring threads take neighbouring channels of a pixel, then the next pixel of the row: a warp's accesses are one
- * piece of memory where a tensor has no gaps, and pieces of all of a slice's channels where it has. Rows and columns
- * behind the last are for the caller to leave out. */
+/* Neighbouring threads take neighbouring channels of a pixel, then the next pixel of the row: a warp's accesses are
+ * one piece of memory where a tensor has no gaps, and pieces of all of a slice's channels where it has. Rows and
+ * columns behind the last are for the caller to leave out. */
 template <int N = 8> static __device__ inline struct place place_of_thread(int channels)
 {
     unsigned groups = (unsigned)channels / N;
