@@ -13,8 +13,8 @@ enum { DESCRIPTORS = 48, CONFIGS = 96, NOTES = 16 };
 /* Names of the tensors within a graph. */
 enum uid { IN = 1, FILTER, OUT, BIAS, MASK, ADDEND, ZERO, VIRTUAL };
 
-/* Slices begin at a multiple of eight channels: 16 bytes of the smallest type. */
-enum { ALIGNMENT = 16 };
+/* Slices begin at a multiple of eight channels: 16 bytes of the smallest type, one byte of a mask. */
+enum { ALIGNMENT = 16, MASK_ALIGNMENT = 1 };
 
 struct descriptors {
     cudnnBackendDescriptor_t item[DESCRIPTORS];
@@ -109,7 +109,7 @@ static cudnnBackendDescriptor_t tensor_new(struct descriptors *all, enum uid uid
                                            int64_t c, int64_t h, int64_t w, int64_t pitch)
 {
     int64_t dimensions[4] = {n, c, h, w}, strides[4] = {h * w * pitch, 1, w * pitch, pitch};
-    int64_t alignment = ALIGNMENT, id = uid;
+    int64_t alignment = type == CUDNN_DATA_BOOLEAN ? MASK_ALIGNMENT : ALIGNMENT, id = uid;
     bool is_virtual = uid == VIRTUAL;
 
     if (is_virtual)

@@ -8,8 +8,9 @@
 #include <dnnl_debug.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { PARTS_MOST = 3 };
+enum { PARTS_MOST = 3, FEW_NUMBERS = 1 << 15 };
 
 /* One group of the channels that are summed over. */
 struct part {
@@ -24,6 +25,7 @@ struct convolution {
     int parts;
     struct part part[PARTS_MOST];
     float *flipped; /* [c][kh][kw][k] */
+    float *group;   /* one part's channels of the input, packed: oneDNN is slow on slices */
     float *sum;     /* of one part, where oneDNN cannot add it */
 };
 
@@ -53,18 +55,23 @@ static int64_t in_channels(const struct convolution_shape *s)
     return s->back ? s->k : s->c;
 }
 
+static int64_t in_pixels(const struct convolution_shape *s)
+{
+    return s->back ? s->oh * s->ow : s->h * s->w;
+}
+
 static int64_t out_channels(const struct convolution_shape *s)
 {
     return s->back ? s->c : s->k;
 }
 
-/* A group of channels of a packed picture. */
-static dnnl_memory_desc_t picture_layout(int64_t h, int64_t w, int64_t pitch, int64_t count)
+/* A packed picture. */
+static dnnl_memory_desc_t picture_layout(int64_t h, int64_t w, int64_t channels)
 {
-    const dnnl_dims_t dims = {1, count, h, w}, strides = {h * w * pitch, 1, w * pitch, pitch};
+    const dnnl_dims_t dims = {1, channels, h, w};
     dnnl_memory_desc_t layout;
 
-    CHECKED(dnnl_memory_desc_init_by_strides(&layout, 4, dims, dnnl_f32, strides));
+    CHECKED(dnnl_memory_desc_init_by_tag(&layout, 4, dims, dnnl_f32, dnnl_nhwc));
     return layout;
 }
 
@@ -81,8 +88,8 @@ static bool part_describe(const struct convolution *c, const struct part *part, 
                           dnnl_primitive_desc_t *described)
 {
     const struct convolution_shape *s = &c->shape;
-    dnnl_memory_desc_t x = picture_layout(s->h, s->w, s->c, s->back ? s->c : part->count);
-    dnnl_memory_desc_t y = picture_layout(s->oh, s->ow, s->k, s->back ? part->count : s->k);
+    dnnl_memory_desc_t x = picture_layout(s->h, s->w, s->back ? s->c : part->count);
+    dnnl_memory_desc_t y = picture_layout(s->oh, s->ow, s->back ? part->count : s->k);
     dnnl_memory_desc_t any;
     dnnl_convolution_desc_t desc, hint_desc;
     dnnl_primitive_desc_t hint = NULL;
@@ -181,6 +188,8 @@ struct convolution *convolution_new(const struct convolution_shape *shape, int p
         c->flipped = host_alloc((size_t)(shape->c * shape->kh * shape->kw * shape->k) * sizeof *c->flipped);
     else if (shape->back && c->parts > 1)
         c->sum = host_alloc((size_t)(shape->h * shape->w * shape->c) * sizeof *c->sum);
+    if (c->parts > 1)
+        c->group = host_alloc((size_t)(in_pixels(shape) * (channels / c->parts + 1)) * sizeof *c->group);
     for (int i = 0; i < c->parts; i++) {
         struct part *part = &c->part[i];
 
@@ -209,6 +218,7 @@ void convolution_free(struct convolution *c)
         dnnl_primitive_destroy(part->convolve);
     }
     free(c->flipped);
+    free(c->group);
     free(c->sum);
     free(c);
 }
@@ -218,7 +228,7 @@ static void kernel_flip(const struct convolution_shape *s, const float *kernel, 
 {
     int64_t taps = s->kh * s->kw, line = 16;
 
-#pragma omp parallel for
+#pragma omp parallel for if (s->c * s->k * taps > FEW_NUMBERS)
     for (int64_t first = 0; first < s->c; first += line)
         for (int64_t tap = 0; tap < taps; tap++)
             for (int64_t k = 0; k < s->k; k++)
@@ -229,6 +239,20 @@ static void kernel_flip(const struct convolution_shape *s, const float *kernel, 
 static void *writable(const float *data)
 {
     return (void *)(uintptr_t)data;
+}
+
+/* The part's channels of in, packed. */
+static const float *group_pack(const struct convolution *c, const struct part *part, const float *in)
+{
+    int64_t pixels = in_pixels(&c->shape), channels = in_channels(&c->shape);
+
+    if (c->parts == 1)
+        return in;
+#pragma omp parallel for if (pixels * channels > FEW_NUMBERS)
+    for (int64_t pixel = 0; pixel < pixels; pixel++)
+        memcpy(c->group + pixel * part->count, in + pixel * channels + part->first,
+               (size_t)part->count * sizeof *c->group);
+    return c->group;
 }
 
 static void part_run(const struct convolution *c, const struct part *part, const float *in, const float *kernel,
@@ -243,7 +267,7 @@ static void part_run(const struct convolution *c, const struct part *part, const
                                         {own_back ? DNNL_ARG_DIFF_SRC : DNNL_ARG_DST, part->out}};
 
     CHECKED(dnnl_memory_set_data_handle(part->kernel, writable(kernel + first_tap)));
-    CHECKED(dnnl_memory_set_data_handle(part->in, writable(in + part->first)));
+    CHECKED(dnnl_memory_set_data_handle(part->in, writable(group_pack(c, part, in))));
     CHECKED(dnnl_memory_set_data_handle(part->out, out));
     CHECKED(dnnl_primitive_execute(part->pack, stream, 2, pack));
     CHECKED(dnnl_primitive_execute(part->convolve, stream, 3, convolve));

@@ -40,7 +40,7 @@ struct algorithm {
     uint32_t alignment[4]; /* of A, B, C and D */
 };
 
-enum { MARK = 0x50f7, ALGORITHMS = 3 };
+enum { MARK = 0x50f7, ALGORITHMS = 3, FEW_NUMBERS = 1 << 15 };
 
 struct cublasLtContext {
     int device;
@@ -449,7 +449,7 @@ static float *matrix_load(const struct layout *layout, const void *data, bool tf
     int64_t rows = (int64_t)layout->rows;
     float *numbers = host_alloc((size_t)rows * layout->columns * sizeof *numbers);
 
-#pragma omp parallel for
+#pragma omp parallel for if (rows * (int64_t)layout->columns > FEW_NUMBERS)
     for (int64_t column = 0; column < (int64_t)layout->columns; column++) {
         const char *from = data;
 
@@ -515,7 +515,7 @@ static void multiplication_run(void *payload)
         numbers_load(bias, all->product.bias, bias_type(all), all->m);
     }
     sums_compute(m, a, b, sums);
-#pragma omp parallel
+#pragma omp parallel if (all->m * all->n > FEW_NUMBERS)
     {
         float *old = host_alloc((size_t)all->m * sizeof *old);
 

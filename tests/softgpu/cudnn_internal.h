@@ -167,6 +167,6 @@ struct bindings {
 cudnnStatus_t bindings_check(const struct plan *plan, const struct bindings *bindings);
 
 /* Computes. Returns false where oneDNN has no such convolution. */
-bool program_run(struct plan *plan, const struct bindings *bindings);
+bool graph_interpret(struct plan *plan, const struct bindings *bindings);
 
 #endif

@@ -191,7 +191,7 @@ static void execution_run(void *payload)
     if (bindings_check(e->plan, &e->bindings) != CUDNN_STATUS_SUCCESS) {
         cudnnGetLastErrorString(words, sizeof words);
         failure_set(cudaErrorIllegalAddress, "cuDNN runs behind its memory's end: %s", words);
-    } else if (!program_run(e->plan, &e->bindings)) {
+    } else if (!graph_interpret(e->plan, &e->bindings)) {
         failure_set(cudaErrorUnknown, "oneDNN has no such convolution");
     }
 }

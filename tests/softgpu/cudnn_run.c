@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Numbers below which threads would cost more than they bring. */
+enum { FEW_NUMBERS = 1 << 15 };
+
 /* Memory of the host that is kept from run to run; one run at a time. */
 struct buffer {
     float *numbers;
@@ -96,13 +99,13 @@ static void inputs_load(struct run *run)
     int64_t row = row_numbers(in), taps = row_numbers(filter) * filter->size[H];
     bool rounds = plan->engine->tensor_core && in->type == NUMBER_F32;
 
-#pragma omp parallel for
+#pragma omp parallel for if (value_numbers(in) > FEW_NUMBERS)
     for (int64_t y = 0; y < in->size[H]; y++) {
         row_load(in, run->bindings->data[p->in], run->packed[p->in], y, run->in + y * row);
         if (rounds)
             numbers_round_tf32(run->in + y * row, row);
     }
-#pragma omp parallel for
+#pragma omp parallel for if (value_numbers(filter) > FEW_NUMBERS)
     for (int64_t k = 0; k < filter->size[0]; k++) {
         const char *from = run->bindings->data[p->filter];
 
@@ -205,7 +208,7 @@ static void row_finish(const struct run *run, int64_t y, float *scratch)
     }
 }
 
-bool program_run(struct plan *plan, const struct bindings *bindings)
+bool graph_interpret(struct plan *plan, const struct bindings *bindings)
 {
     static int64_t runs;
     const struct program *p = &plan->program;
@@ -226,7 +229,7 @@ bool program_run(struct plan *plan, const struct bindings *bindings)
     scratch = buffer_take(&row_buffer, rows * (size_t)omp_get_max_threads());
     inputs_load(&run);
     convolution_run(plan->convolution, run.in, run.filter, run.sums);
-#pragma omp parallel for
+#pragma omp parallel for if (value_numbers(out) > FEW_NUMBERS)
     for (int64_t y = 0; y < out->size[H]; y++)
         row_finish(&run, y, scratch + rows * (size_t)omp_get_thread_num());
     return true;
