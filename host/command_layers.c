@@ -98,7 +98,9 @@ static void print_row(const struct network *network, int index, int64_t h, int64
         snprintf(kernel, sizeof kernel, "%dx%d", node->kh, node->kw);
         snprintf(stride, sizeof stride, "%d", node->stride);
     }
-    if (row.shape[0])
+    if (node->channels == 0)
+        snprintf(shape, sizeof shape, "absent");
+    else if (row.shape[0])
         snprintf(shape, sizeof shape, "%" PRId64 "x%" PRId64 "x%" PRId64, row.shape[0], row.shape[1], row.shape[2]);
     printf("%5d  %-15s  %-11s  %-6s  %-6s  %-7s  %-14s  %10" PRId64 "  %5" PRId64 "  %4" PRId64 "  ", index,
            node->name, row.kind, kernel, stride, has_kernel(node) ? row.padding : "-", shape, row.parameters,
@@ -182,6 +184,9 @@ static int network_read(struct network *network, const char *path)
     if (path && !(weights = weights_open(path)))
         return -1;
     int result = network_init(network, weights);
+    for (int i = 0; weights && !result && i < network->count; i++)
+        if (network->nodes[i].channels > 0 && network->nodes[i].channels % 8 == 0)
+            result = network_check_node(network, weights, i);
     weights_close(weights);
     return result;
 }
@@ -193,8 +198,8 @@ enum exit_status command_layers(int argc, char **argv)
         .command = "layers",
         .about =
             "Lists the layers of Inception-v3 by the names that --layer takes: what each reads, its output for "
-            "a size of picture (- where the picture is too small), and how much of the picture one of its "
-            "outputs sees.",
+            "a size of picture (- where the picture is too small, absent where a file of weights does not have it), "
+            "and how much of the picture one of its outputs sees.",
         .groups = {{"the table", layers_table, &settings}},
     };
     struct network network;

@@ -160,15 +160,8 @@ static int channels_of(const struct network *network, const struct node *node, c
 {
     int sum = 0;
 
-    if (node->layer) {
-        int channels = weights ? weights_channels(weights, node->layer) : row->channels;
-
-        /* A mask keeps eight channels a byte, and branches begin at a byte of the concatenation's mask. */
-        if (channels > 0 && channels % 8 != 0)
-            return error_set("%s: %s has %d channels; only multiples of 8 can be used", weights_path(weights),
-                             node->name, channels);
-        return channels;
-    }
+    if (node->layer)
+        return weights ? weights_channels(weights, node->layer) : row->channels;
     if (node->kind == NODE_INPUT)
         return row->channels;
     for (int i = 0; i < node->inputs; i++) {
@@ -211,6 +204,23 @@ int network_init(struct network *network, struct weights *weights)
         if (node->channels < 0)
             return -1;
     }
+    return 0;
+}
+
+int network_check_node(const struct network *network, struct weights *weights, int index)
+{
+    const struct node *node = &network->nodes[index];
+
+    if (!node->layer)
+        return 0;
+    int cin = network->nodes[node->from[0]].channels;
+    /* Where that is unknown, what lies before it is at fault, and has been checked before. */
+    if (cin > 0 && weights_check(weights, node->layer, node->kh, node->kw, cin))
+        return -1;
+    /* A mask keeps eight channels a byte, and branches begin at a byte of the concatenation's mask. */
+    if (node->kind == NODE_CONV && node->channels % 8 != 0)
+        return error_set("%s: %s has %d channels; only multiples of 8 can be computed with", weights_path(weights),
+                         node->name, node->channels);
     return 0;
 }
 

@@ -37,8 +37,12 @@ struct network {
 };
 
 /* Fills in the network with the channel counts of weights; NULL means the published ones. Returns 0, or -1 with an
- * error that names a layer whose count cannot be used. */
+ * error that names a layer that is malformed. */
 int network_init(struct network *network, struct weights *weights);
+
+/* Whether the weights that network was filled in from have what the node needs, in shapes that fit the nodes that it
+ * reads, and as many channels as can be computed with. Returns 0, or -1 with an error that names the layer. */
+int network_check_node(const struct network *network, struct weights *weights, int node);
 
 /* The index of the node called name, or -1 with an error that gives the nearest names. */
 int network_find(const struct network *network, const char *name);

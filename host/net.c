@@ -68,19 +68,17 @@ fail:
     return filter;
 }
 
-/* The first needed layer that the weights do not have is asked for, which says so by name. */
+/* Every layer that the targets need must be there and fit what it reads; all are checked before the first is read. */
 static int check_layers(const struct net *net, struct weights *weights)
 {
     for (int i = 0; i < net->network->count; i++) {
-        const struct node *node = &net->network->nodes[i];
-        struct layer_weights layer = {.kh = node->kh, .kw = node->kw};
-
-        if (!net->layout.needed[i] || !node->layer || node->channels > 0)
+        if (!net->layout.needed[i] || !network_check_node(net->network, weights, i))
             continue;
-        layer.cin = net->network->nodes[node->from[0]].channels;
-        if (weights_read(weights, node->layer, &layer) == 0) {
-            layer_weights_free(&layer);
-            return error_set("%s: the output channels of %s are not known", weights_path(weights), node->name);
+        for (int t = 0; t < net->target_count; t++) {
+            const struct node *target = &net->network->nodes[net->targets[t].node];
+
+            if (target->channels == 0)
+                return error_prefix("%s is not in these weights", target->name);
         }
         return -1;
     }
@@ -105,11 +103,11 @@ struct net *net_open(struct device *device, const struct network *network, struc
     net->network = network;
     net->gradient = gradient;
     net->target_count = count;
+    memcpy(net->targets, targets, (size_t)count * sizeof *targets);
     layout_init(&net->layout, network, targets, count);
     if (check_layers(net, weights) != 0)
         goto fail;
     for (int i = 0; i < count; i++) {
-        net->targets[i] = targets[i];
         if (targets[i].count == 0)
             net->targets[i].count = network->nodes[targets[i].node].channels - targets[i].first;
     }

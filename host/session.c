@@ -36,8 +36,8 @@ const struct option session_option_table[] = {
      .kind = OPTION_TEXT,
      .offset = offsetof(struct session_options, weights),
      .argument = "FILE",
-     .help = "Keras's .h5 or .safetensors, or the word untrained (default: $PAREIDOLIA_WEIGHTS, else what "
-             "weights/fetch.sh fetched)"},
+     .help = "Keras's .h5 or .safetensors; or the word embedded, the small network that is built in (default: "
+             "$PAREIDOLIA_WEIGHTS, else what weights/fetch.sh fetched, else embedded)"},
     {.name = NULL},
 };
 
@@ -140,6 +140,9 @@ void session_notice(const struct session *session)
 {
     if (*session->no_gpu)
         fprintf(stderr, "pareidolia: %s; computing on the cpu\n", session->no_gpu);
+    if (weights_are_embedded(session->weights))
+        fputs("pareidolia: the weights are the small network that is built in; weights/fetch.sh gets the real ones\n",
+              stderr);
     if (!strcmp(weights_path(session->weights), "untrained"))
         fputs(
             "pareidolia: the weights are untrained, so the shapes mean nothing; weights/fetch.sh gets real ones\n",

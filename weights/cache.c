@@ -44,6 +44,16 @@ static struct timespec time_changed(const char *path)
     return status.st_mtim;
 }
 
+/* What there is where no file is: without a dense layer, so not for who wants one. */
+static char *find_embedded(int with_top)
+{
+    char *path = with_top ? NULL : strdup(WEIGHTS_EMBEDDED);
+
+    if (!with_top && !path)
+        error_set("no memory for a path");
+    return path;
+}
+
 char *weights_find(int with_top)
 {
     const char *named = getenv("PAREIDOLIA_WEIGHTS");
@@ -59,7 +69,7 @@ char *weights_find(int with_top)
     char *part = full ? cache_path(without_dense) : NULL;
     if (!part) {
         free(full);
-        return NULL;
+        return find_embedded(with_top);
     }
     struct timespec full_time = time_changed(full), part_time = time_changed(part);
     if (full_time.tv_sec < 0 && part_time.tv_sec < 0) {
@@ -68,7 +78,7 @@ char *weights_find(int with_top)
                   (int)(strrchr(full, '/') - full), full, with_top ? " --top" : "");
         free(full);
         free(part);
-        return NULL;
+        return find_embedded(with_top);
     }
     int full_is_newer = full_time.tv_sec != part_time.tv_sec ? full_time.tv_sec > part_time.tv_sec
                                                              : full_time.tv_nsec > part_time.tv_nsec;

@@ -49,6 +49,10 @@ struct reader {
 extern const struct reader reader_h5;          /* Keras's .h5 */
 extern const struct reader reader_safetensors; /* .safetensors of torchvision, timm or this project */
 
+/* Opens a .safetensors that lies in memory, for the functions of reader_safetensors; it must outlive what is returned.
+ * NULL with an error. */
+void *safetensors_open_memory(const unsigned char *bytes, size_t count);
+
 /* The network without a file. Channels that a layer puts out (WEIGHTS_DENSE: classes). */
 int untrained_channels(int layer);
 

@@ -38,7 +38,9 @@ struct entry {
 };
 
 struct safetensors {
-    int file;
+    int file;                    /* -1: the bytes lie in memory */
+    const unsigned char *memory; /* borrowed */
+    int64_t bytes;               /* of all */
     int64_t data_start, data_bytes;
     cJSON *header;
     struct entry *entries; /* sorted by name once the file is open */
@@ -317,10 +319,16 @@ static int entries_read(struct safetensors *st)
 }
 
 /* Reads exactly count bytes at offset. */
-static int bytes_read(int file, void *buffer, size_t count, int64_t offset)
+static int bytes_read(const struct safetensors *st, void *buffer, size_t count, int64_t offset)
 {
+    if (offset > st->bytes || count > (uint64_t)(st->bytes - offset))
+        return error_set("the file has %lld bytes and was cut", (long long)st->bytes);
+    if (st->memory) {
+        memcpy(buffer, st->memory + offset, count);
+        return 0;
+    }
     for (size_t done = 0; done < count;) {
-        ssize_t got = pread(file, (char *)buffer + done, count - done, (off_t)offset + (off_t)done);
+        ssize_t got = pread(st->file, (char *)buffer + done, count - done, (off_t)offset + (off_t)done);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -336,13 +344,10 @@ static int bytes_read(int file, void *buffer, size_t count, int64_t offset)
 static int header_read(struct safetensors *st)
 {
     uint64_t length;
-    struct stat status;
     const char *end = NULL;
     char *text = NULL;
 
-    if (fstat(st->file, &status))
-        return error_set("%s", strerror(errno));
-    if (bytes_read(st->file, &length, sizeof length, 0))
+    if (bytes_read(st, &length, sizeof length, 0))
         return -1;
     length = le64toh(length);
     if (length > MAX_HEADER_BYTES)
@@ -350,15 +355,15 @@ static int header_read(struct safetensors *st)
                          "another kind of file or damaged",
                          (unsigned long long)length, MAX_HEADER_BYTES);
     st->data_start = (int64_t)(sizeof length + length);
-    st->data_bytes = (int64_t)status.st_size - st->data_start;
+    st->data_bytes = st->bytes - st->data_start;
     if (st->data_bytes < 0)
         return error_set("its safetensors header claims %llu bytes, the whole file has %lld; the file was cut",
-                         (unsigned long long)length, (long long)status.st_size);
+                         (unsigned long long)length, (long long)st->bytes);
 
     text = malloc(length + 1);
     if (!text)
         return error_set("no memory for the header of %llu bytes", (unsigned long long)length);
-    if (bytes_read(st->file, text, length, sizeof length)) {
+    if (bytes_read(st, text, length, sizeof length)) {
         free(text);
         return -1;
     }
@@ -406,19 +411,44 @@ static void safetensors_close(void *file)
     free(st);
 }
 
-static void *safetensors_open(const char *path)
+static struct safetensors *safetensors_new(void)
 {
     struct safetensors *st = calloc(1, sizeof *st);
 
-    if (!st) {
+    if (st)
+        st->file = -1;
+    else
         error_set("no memory to open it");
+    return st;
+}
+
+void *safetensors_open_memory(const unsigned char *bytes, size_t count)
+{
+    struct safetensors *st = safetensors_new();
+
+    if (!st)
         return NULL;
-    }
+    st->memory = bytes;
+    st->bytes = (int64_t)count;
+    if (!header_read(st) && !entries_read(st) && !names_detect(st))
+        return st;
+    safetensors_close(st);
+    return NULL;
+}
+
+static void *safetensors_open(const char *path)
+{
+    struct safetensors *st = safetensors_new();
+    struct stat status;
+
+    if (!st)
+        return NULL;
     st->file = open(path, O_RDONLY | O_CLOEXEC);
-    if (st->file < 0) {
+    if (st->file < 0 || fstat(st->file, &status)) {
         error_set("%s", strerror(errno));
         goto fail;
     }
+    st->bytes = (int64_t)status.st_size;
     if (header_read(st) || entries_read(st) || names_detect(st))
         goto fail;
     return st;
@@ -461,7 +491,7 @@ static int safetensors_read(void *file, const struct tensor *tensor, double *val
 
     if (!raw)
         return error_set("no memory for the %zu bytes of %s", bytes, tensor->name);
-    int result = bytes_read(st->file, raw, bytes, st->data_start + entry->begin);
+    int result = bytes_read(st, raw, bytes, st->data_start + entry->begin);
     if (result)
         error_prefix("%s", tensor->name);
     for (size_t i = 0; !result && i < bytes / step; i++)

@@ -3,6 +3,7 @@
  * read from the file each time that it is asked for. */
 #include "weights.h"
 
+#include "embedded.h"
 #include "error.h"
 #include "reader.h"
 
@@ -74,10 +75,15 @@ struct weights *weights_open(const char *path)
     }
     if (!strcmp(path, "untrained"))
         return weights;
-    weights->reader = format_detect(path);
-    if (!weights->reader)
-        goto fail;
-    weights->file = weights->reader->open(path);
+    if (!strcmp(path, WEIGHTS_EMBEDDED)) {
+        weights->reader = &reader_safetensors;
+        weights->file = safetensors_open_memory(embedded_weights, (size_t)(embedded_weights_end - embedded_weights));
+    } else {
+        weights->reader = format_detect(path);
+        if (!weights->reader)
+            goto fail;
+        weights->file = weights->reader->open(path);
+    }
     if (!weights->file) {
         error_prefix("%s", path);
         goto fail;
@@ -102,6 +108,11 @@ void weights_close(struct weights *weights)
 const char *weights_path(const struct weights *weights)
 {
     return weights->path;
+}
+
+bool weights_are_embedded(const struct weights *weights)
+{
+    return !strcmp(weights->path, WEIGHTS_EMBEDDED);
 }
 
 void layer_weights_free(struct layer_weights *layer)
@@ -202,10 +213,11 @@ int weights_channels(struct weights *weights, int layer)
 }
 
 /* Ends the sentence about a layer that is not all there with what can be done about it. */
-static int layer_advise(int layer)
+static int layer_advise(const struct weights *weights, int layer)
 {
     static const int last_layer[] = {12, 19, 26, 30, 40, 50, 60, 70, 76, 85, 94}; /* of mixed0 .. mixed10 */
     int complete = 0;                                                             /* mixed blocks before layer */
+    const char *other = weights_are_embedded(weights) ? "weights/fetch.sh gets the real network (--top: with its classes)" : "name another file";
     char sentence[1024];
 
     snprintf(sentence, sizeof sentence, "%s", error_message());
@@ -214,8 +226,8 @@ static int layer_advise(int layer)
     if (layer == WEIGHTS_DENSE)
         return error_set("%s; name a file with the dense layer (weights/fetch.sh --top)", sentence);
     if (complete)
-        return error_set("%s; name another file, or a target up to mixed%d", sentence, complete - 1);
-    return error_set("%s; name another file", sentence);
+        return error_set("%s; %s, or take a target up to mixed%d", sentence, other, complete - 1);
+    return error_set("%s; %s", sentence, other);
 }
 
 /* Finds what the file has for a layer and checks that it is enough to compute with. */
@@ -236,17 +248,17 @@ static int layer_find(const struct weights *weights, int layer, struct layer_ten
     }
     if (!out->present[TENSOR_KERNEL]) {
         error_set("%s has no kernel (there is no %s)", name.text, out->tensor[TENSOR_KERNEL].name);
-        return layer_advise(layer);
+        return layer_advise(weights, layer);
     }
     if (!normalized && !out->present[TENSOR_BIAS]) {
         error_set("%s has neither a BatchNorm nor a bias", name.text);
-        return layer_advise(layer);
+        return layer_advise(weights, layer);
     }
     for (size_t i = 0; normalized && i < sizeof needed / sizeof *needed; i++) {
         if (!out->present[needed[i]]) {
             error_set("the BatchNorm of %s has no %s (there is no %s)", name.text, role_name[needed[i]],
                       out->tensor[needed[i]].name);
-            return layer_advise(layer);
+            return layer_advise(weights, layer);
         }
     }
     return 0;
@@ -261,6 +273,13 @@ static int layer_check(const struct weights *weights, int layer, const struct la
 
     /* Any width is welcome, so the file's own channels are what is wanted of it. */
     int64_t out = kernel->rank == rank ? kernel->size[kernel_out_axis(weights, layer)] : -1;
+    if (kernel->rank == rank && layer != WEIGHTS_DENSE) {
+        int64_t in = kernel->size[weights->reader->out_first ? 1 : 2];
+        if (in != wanted->cin)
+            return error_set("%s is %s: it reads %lld channels, but the layers before it put out %d; these weights do "
+                             "not belong together",
+                             kernel->name, shape_text(rank, kernel->size).text, (long long)in, wanted->cin);
+    }
     int64_t in_first[4] = {wanted->kh, wanted->kw, wanted->cin, out};
     int64_t out_first[4] = {out, wanted->cin, wanted->kh, wanted->kw};
     if (shape_check(kernel, rank, weights->reader->out_first ? out_first : in_first + 4 - rank))
@@ -381,6 +400,18 @@ done:
     for (int role = 0; role < TENSOR_ROLES; role++)
         free(vectors[role]);
     return result;
+}
+
+int weights_check(struct weights *weights, int layer, int kh, int kw, int cin)
+{
+    const struct layer_weights wanted = {.kh = kh, .kw = kw, .cin = cin};
+    struct layer_tensors tensors;
+
+    if (!weights->reader)
+        return 0;
+    if (layer_find(weights, layer, &tensors) || layer_check(weights, layer, &tensors, &wanted) < 0)
+        return error_prefix("%s", weights->path);
+    return 0;
 }
 
 int weights_read(struct weights *weights, int layer, struct layer_weights *out)

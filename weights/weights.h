@@ -4,10 +4,13 @@
 #ifndef PAREIDOLIA_WEIGHTS_H
 #define PAREIDOLIA_WEIGHTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #define WEIGHTS_CONVOLUTIONS 94 /* conv2d_1 .. conv2d_94, numbered as in Keras 2.1 */
 #define WEIGHTS_DENSE 95        /* the index of `predictions` beside them */
+
+#define WEIGHTS_EMBEDDED "embedded" /* the path of the small network that the program carries */
 
 /* One layer's parameters: y[o] = sum kernel[h][w][i][o] * x[h][w][i] + bias[o]. */
 struct layer_weights {
@@ -19,18 +22,24 @@ struct layer_weights {
 struct weights;
 
 /* Opens path: Keras .h5 (by HDF5 signature) or .safetensors with torchvision's, timm's or this project's own
- * names. path "untrained" is the deterministic seeded network of full width, with its dense layer. The content
- * decides about the format. Returns NULL with an error that names the file and, where it can, the tensor. All
- * functions here are for one thread at a time, as libhdf5 is. */
+ * names. path "embedded" is the trained network that the program carries: half the channels, up to mixed5; path
+ * "untrained" is the deterministic seeded network of full width, with its dense layer. Else the content decides about
+ * the format. Returns NULL with an error that names the file and, where it can, the tensor. All functions here are
+ * for one thread at a time, as libhdf5 is. */
 struct weights *weights_open(const char *path);
 void weights_close(struct weights *weights);
 
 /* The path that was opened. */
 const char *weights_path(const struct weights *weights);
+bool weights_are_embedded(const struct weights *weights);
 
 /* Channels that layer 1..94 puts out, or WEIGHTS_DENSE's classes, as the file has them; 0 where the file has no
  * such layer. Reads shapes only. -1 with an error for a malformed tensor. */
 int weights_channels(struct weights *weights, int layer);
+
+/* Whether all that layer 1..94 or WEIGHTS_DENSE needs is there and shaped for kh, kw, cin; reads no values. Returns 0,
+ * or -1 with the error that weights_read would set. */
+int weights_check(struct weights *weights, int layer, int kh, int kw, int cin);
 
 /* Reads layer 1..94 or WEIGHTS_DENSE from the file (nothing is kept), checks every tensor's shape against kh, kw,
  * cin (taken from out) and that all values are finite, and folds BatchNorm (epsilon 0.001) in double precision:
@@ -41,8 +50,8 @@ int weights_read(struct weights *weights, int layer, struct layer_weights *out);
 void layer_weights_free(struct layer_weights *layer);
 
 /* Finds the file to use when none is named: $PAREIDOLIA_WEIGHTS, else the newest fetched file in the cache
- * directory ($XDG_CACHE_HOME or ~/.cache)/pareidolia. with_top asks for a file with a dense layer first. Returns a
- * path to free(), or NULL with an error that says how to get the weights. */
+ * directory ($XDG_CACHE_HOME or ~/.cache)/pareidolia, else "embedded". with_top asks for a file with a dense layer
+ * first, and "embedded" has none. Returns a path to free(), or NULL with an error that says how to get the weights. */
 char *weights_find(int with_top);
 
 /* Names of the 1000 ImageNet classes in the order of the dense layer. */

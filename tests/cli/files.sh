@@ -3,7 +3,7 @@
 . "$(dirname "$0")/expect.sh"
 
 cp "$data/small.png" picture.png
-quick="--device cpu --weights untrained --layer activation_3 --octaves 2 --iterations 1"
+quick="--device cpu --layer activation_3 --octaves 2 --iterations 1"
 
 # Pictures
 printf 'Dear diary\n' >text.jpg
@@ -65,8 +65,6 @@ printf 'not HDF5 at all' >text.h5
     printf '%-112s' '{"Conv2d_1a_3x3.conv.weight":{"dtype":"F32","shape":[32,3,3,3],"data_offsets":[0,3456]}}'
     printf 'four'
 } >lying.safetensors
-expect 1 '' 'pareidolia: no weights in */cache/pareidolia: run weights/fetch.sh once, or set PAREIDOLIA_WEIGHTS *' \
-    dream picture.png
 expect 1 '' 'pareidolia: none.h5: No such file or directory' dream picture.png --weights none.h5
 expect 1 '' 'pareidolia: text.h5: is neither HDF5 (Keras*s .h5) nor safetensors, *' dream picture.png --weights text.h5
 expect 1 '' 'pareidolia: lying.safetensors: *' dream picture.png --weights lying.safetensors

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The whole network, and files of weights that lack a part of it. Real weights without conv2d_82 and the dense layer
+# The whole network, the embedded one, and files of weights that lack a part of it. Real weights without conv2d_82 and the dense layer
 # are taken from $PAREIDOLIA_WEIGHTS, where they are.
 . "$(dirname "$0")/expect.sh"
 
@@ -18,6 +18,14 @@ expect 0 '   1 * class *' '*pareidolia: classes have numbers only: *' classify p
 expect 1 '' 'pareidolia: */pixel.png: the picture is 1x1 pixels; predictions is reached from 75x75 on' \
     classify "$data/pixel.png" --weights untrained
 
+expect 1 '' 'pareidolia: no weights in *: run weights/fetch.sh --top once, or *' classify picture.png --device cpu
+expect 1 '' 'pareidolia: predictions is not in these weights: embedded: conv2d_51 *weights/fetch.sh gets the real network (--top: with its classes)*' \
+    classify picture.png --device cpu --weights embedded
+
+# The channels that a file has; layers that it lacks are listed without.
+expect 0 '*activation_41 *17x17x96 *mixed5 *17x17x384 *activation_51 *absent *
+1283440 parameters*' '' layers --weights embedded
+
 if [ -z "$user_weights" ] || [ "$user_weights" = untrained ]; then
     skip "weights that lack a layer: PAREIDOLIA_WEIGHTS is not set"
 else
@@ -25,7 +33,7 @@ else
     if [ "$status" -eq 0 ]; then
         skip "weights that lack a layer: $user_weights is complete"
     else
-        expect 1 '' "pareidolia: $user_weights: *conv2d_82*" dump picture.png --device cpu --layer mixed9 --weights "$user_weights"
+        expect 1 '' "pareidolia: mixed9 is not in these weights: $user_weights: *conv2d_82*" dump picture.png --device cpu --layer mixed9 --weights "$user_weights"
         expect 1 '' "pareidolia: $user_weights: *" classify picture.png --device cpu --weights "$user_weights"
     fi
 fi

@@ -54,13 +54,13 @@ static void close_net(struct opened *o)
 }
 
 /* Dreams on a fresh picture; the caller frees both results. */
-static struct image dreamed(const char *layer, int threads, const struct dream_options *options,
+static struct image dreamed(const char *weights, const char *layer, int threads, const struct dream_options *options,
                             struct dream_log *log)
 {
     struct opened o;
     struct image picture = new_picture(163, 121);
 
-    open_net(&o, "untrained", layer, (struct device_options){.threads = threads});
+    open_net(&o, weights, layer, (struct device_options){.threads = threads});
     must(dream(o.net, o.device, &picture, options, NULL, log) == 0, "dream");
     close_net(&o);
     return picture;
@@ -74,11 +74,11 @@ static void test_same_bytes(void)
     size_t bytes = 163 * 121 * 3 * sizeof(float);
 
     options.iterations = 3;
-    first = dreamed("mixed2", 1, &options, &log);
+    first = dreamed("untrained", "mixed2", 1, &options, &log);
     for (int threads = 1; threads <= 3; threads++) {
         struct dream_log again = {0};
 
-        other = dreamed("mixed2", threads, &options, &again);
+        other = dreamed("untrained", "mixed2", threads, &options, &again);
         CHECK(memcmp(first.pixels, other.pixels, bytes) == 0, "other bytes with %d threads", threads);
         for (int i = 0; i < log.octaves; i++)
             CHECK(log.octave[i].steps == 3 && memcmp(log.octave[i].records, again.octave[i].records,
@@ -97,16 +97,16 @@ static void test_stop(void)
 {
     struct dream_options options = {.octaves = 1, .octave_scale = 1.4, .iterations = 4, .step = 0.01, .max_loss = INFINITY};
     struct dream_log all = {0}, stopped = {0}, shorter = {0};
-    struct image picture = dreamed("mixed0", 0, &options, &all), cut, fewer;
+    struct image picture = dreamed(WEIGHTS_EMBEDDED, "mixed0", 0, &options, &all), cut, fewer;
 
     CHECK(all.octave[0].steps == 4 && !all.octave[0].stopped, "%lld steps", (long long)all.octave[0].steps);
     CHECK(all.octave[0].records[3].loss > all.octave[0].records[0].loss, "the loss rises: %g to %g",
           all.octave[0].records[0].loss, all.octave[0].records[3].loss);
     options.max_loss = all.octave[0].records[1].loss;
-    cut = dreamed("mixed0", 0, &options, &stopped);
+    cut = dreamed(WEIGHTS_EMBEDDED, "mixed0", 0, &options, &stopped);
     options.max_loss = INFINITY;
     options.iterations = 2;
-    fewer = dreamed("mixed0", 0, &options, &shorter);
+    fewer = dreamed(WEIGHTS_EMBEDDED, "mixed0", 0, &options, &shorter);
     CHECK(stopped.octave[0].stopped && stopped.octave[0].steps == 3, "%lld steps, stopped %d",
           (long long)stopped.octave[0].steps, stopped.octave[0].stopped);
     CHECK(memcmp(cut.pixels, fewer.pixels, 163 * 121 * 3 * sizeof(float)) == 0, "the step above was applied");

@@ -92,7 +92,8 @@ static void test_find(void)
     unsetenv("PAREIDOLIA_WEIGHTS");
     unsetenv("PAREIDOLIA_LABELS");
 
-    CHECK(!weights_find(0), "found weights in an empty cache");
+    check_found(0, WEIGHTS_EMBEDDED);
+    CHECK(!weights_find(1), "found weights with a dense layer in an empty cache");
     check_sentence(directory, PARTS("weights/fetch.sh", "PAREIDOLIA_WEIGHTS"));
     CHECK(labels_read(NULL, &labels) == -1, "found labels in an empty cache");
     check_sentence(directory, PARTS("weights/fetch.sh --top", "PAREIDOLIA_LABELS"));

@@ -1,6 +1,6 @@
 /* Tests weights/: small HDF5 and safetensors files, right and wrong ones, are written into a temporary directory
- * and read back; then the untrained network. Real weights are looked at where
- * PAREIDOLIA_WEIGHTS and PAREIDOLIA_HALF_WIDTH name them (shared/weights/README.md says what is in them). */
+ * and read back; then the untrained and the embedded network. Real weights are looked at where PAREIDOLIA_WEIGHTS
+ * names them. */
 #include "directory.h"
 
 #include "host/error.h"
@@ -256,7 +256,7 @@ static void test_h5_errors(void)
         int layer, cin;
         const char *parts[4];
     } cases[] = {
-        {1, 3, {"conv2d_1/kernel:0 is 1x1x2x4, the network wants 1x1x3x4"}},
+        {1, 3, {"conv2d_1/kernel:0 is 1x1x2x4: it reads 2 channels, but the layers before it put out 3"}},
         {2, 2, {"conv2d_2 has neither a BatchNorm nor a bias"}},
         {3, 2, {"conv2d_3 has no variance", "batch_normalization_3/moving_variance:0"}},
         {4, 2, {"conv2d_4/kernel:0 holds nan at index 5"}},
@@ -683,7 +683,19 @@ static void check_real_layer(struct weights *weights, int layer, int k, int cin,
     layer_weights_free(&read);
 }
 
-static void test_real(const char *h5, const char *half_width)
+static void test_embedded(void)
+{
+    struct weights *weights = weights_open(WEIGHTS_EMBEDDED);
+
+    CHECK(weights && weights_are_embedded(weights), "%s", error_message());
+    if (weights)
+        check_real_layer(weights, 1, 3, 3, 16);
+    weights_close(weights);
+    check_read_fails(WEIGHTS_EMBEDDED, 51, 1, 1, 384,
+                     PARTS("conv2d_51 has no kernel", "weights/fetch.sh", "up to mixed5"));
+}
+
+static void test_real(const char *h5)
 {
     struct weights *weights;
 
@@ -698,22 +710,13 @@ static void test_real(const char *h5, const char *half_width)
     } else {
         printf("SKIPPED in part: PAREIDOLIA_WEIGHTS is not set\n");
     }
-    if (half_width && *half_width) {
-        weights = weights_open(half_width);
-        CHECK(weights, "%s", error_message());
-        if (weights)
-            check_real_layer(weights, 1, 3, 3, 16);
-        weights_close(weights);
-        check_read_fails(half_width, 51, 1, 1, 384, PARTS("conv2d_51 has no kernel", "up to mixed5"));
-    } else {
-        printf("SKIPPED in part: PAREIDOLIA_HALF_WIDTH is not set\n");
-    }
 }
 
 int main(void)
 {
     directory_make();
-    test_real(getenv("PAREIDOLIA_WEIGHTS"), getenv("PAREIDOLIA_HALF_WIDTH"));
+    test_real(getenv("PAREIDOLIA_WEIGHTS"));
+    test_embedded();
     test_h5_layouts();
     test_h5_half_precision();
     test_h5_errors();

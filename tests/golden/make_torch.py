@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
-"""Makes untrained.safetensors and untrained.json beside this script: what PyTorch, in float64, computes with the
-untrained network, for golden_untrained to compare a device with.
+"""Makes NAME.safetensors and NAME.json beside this script: what PyTorch, in float64, computes with a network that the
+program carries, for golden_torch to compare a device with. usage: make_torch.py untrained|embedded
 
-Nothing of the program is used: the weights are drawn again by the recipe that weights/untrained.c publishes. Of
-long tensors only every stride-th value is stored; mean_abs is always of all values. Two runs on one machine give
-the same bytes. Needs numpy, scipy, safetensors, torch."""
+Nothing of the program is used: the untrained weights are drawn again by the recipe that weights/untrained.c
+publishes, the embedded ones are read from ../../weights/half_width.safetensors; run this again when that file is
+another. Of long tensors only every stride-th value is stored; mean_abs is always of all values. Two runs on one
+machine give the same bytes. Needs numpy, scipy, safetensors, torch."""
 import functools
 import json
 import math
 import os
+import sys
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 from scipy import ndimage
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 HEIGHT, WIDTH = 107, 123  # 107 pixels are the fewest that give activation_41 a position to stimulate
 
 # The weights ------------------------------------------------------------------------------------------------
@@ -34,7 +37,7 @@ def splitmix64(state, count):
 
 
 @functools.cache
-def weights(layer, kh, kw, cin, cout):
+def untrained(layer, kh, kw, cin, cout):
     """The kernel (out, in, height, width, as PyTorch wants it) and the bias of a layer."""
     fan_in = kh * kw * cin
     drawn = splitmix64(splitmix64(SEED + layer, 1)[0], (fan_in + 1) * cout)
@@ -44,13 +47,28 @@ def weights(layer, kh, kw, cin, cout):
     return torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()), torch.from_numpy(bias)
 
 
+@functools.cache
+def embedded_file():
+    return load_file(os.path.join(HERE, "..", "..", "weights", "half_width.safetensors"))
+
+
+@functools.cache
+def embedded(layer, kh, kw, cin, cout):
+    """The same from the file, which has its own number of channels out."""
+    kernel, bias = (embedded_file()[f"conv2d_{layer}.{name}"].astype(np.float64) for name in ("weight", "bias"))
+    assert kernel.shape[1:] == (cin, kh, kw), f"conv2d_{layer} is {kernel.shape}"
+    return torch.from_numpy(kernel), torch.from_numpy(bias)
+
+
 # The network ------------------------------------------------------------------------------------------------
 
 
 class Inception:
     """Inception-v3 as names (Keras 2.1's) and how each one's activation, 1 x c x h x w, follows from others'."""
 
-    def __init__(self):
+    def __init__(self, weights, last):
+        """weights: a function like untrained above; last: the name to end with."""
+        self.weights = weights
         self.nodes = {}  # name: (function, names of its arguments), each after its arguments
         self.layers = 0
         self.pools = 0
@@ -93,6 +111,9 @@ class Inception:
             x = self.mixed(*branches, self.conv(x, 192, 1, 1, averaged=True))
         x = self.add("avg_pool", lambda x: x.mean((2, 3), keepdim=True), x)
         self.add("predictions", self.predictions, x)
+        names = list(self.nodes)
+        for name in names[names.index(last) + 1 :]:
+            del self.nodes[name]
 
     def add(self, name, function, *arguments):
         self.nodes[name] = (function, arguments)
@@ -105,7 +126,7 @@ class Inception:
         def function(x):
             if averaged:
                 x = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-            kernel, bias = weights(layer, kh, kw, x.shape[1], channels)
+            kernel, bias = self.weights(layer, kh, kw, x.shape[1], channels)
             return F.relu(F.conv2d(x, kernel, bias, stride, "valid" if stride > 1 else padding))
 
         return self.add(f"activation_{layer}", function, x)
@@ -123,9 +144,8 @@ class Inception:
         self.blocks += 1
         return self.add(f"mixed{self.blocks - 1}", lambda *x: torch.cat(x, 1), *branches)
 
-    @staticmethod
-    def predictions(x):
-        kernel, bias = weights(95, 1, 1, x.shape[1], 1000)
+    def predictions(self, x):
+        kernel, bias = self.weights(95, 1, 1, x.shape[1], 1000)
         return F.softmax(F.conv2d(x, kernel, bias), 1)
 
     def run(self, x, names):
@@ -221,16 +241,31 @@ def target(layer, weight=1.0, first=0, count=0):
 
 
 SINGLE = "activation_3 mixed0 mixed2 activation_41 activation_44 activation_50 mixed5 mixed7".split()
-GRADIENTS = {layer: [target(layer)] for layer in SINGLE} | {
-    "two blocks": [target("mixed3"), target("activation_41", 1.5)],
-    "a branch and its block": [target("activation_6"), target("mixed0", 0.75)],
-    "some channels": [target("mixed2", 1.0, 40, 56)],  # of the first and the second branch
+NETWORKS = {
+    "untrained": {"weights": untrained, "last": "predictions", "channels": (40, 56), "max_loss": 0.65},
+    "embedded": {"weights": embedded, "last": "mixed5", "channels": (20, 28), "max_loss": None},
 }
-# mixed2 is silent in the smallest of three octaves; the second dream ends before its second step.
-DREAMS = {
-    "three octaves": {"targets": [target("mixed2")], "octaves": 3, "iterations": 2, "max_loss": 20},
-    "stopped": {"targets": [target("mixed0")], "octaves": 1, "iterations": 3, "max_loss": 0.65},
-}
+
+
+def gradient_cases(net, channels):
+    return {layer: [target(layer)] for layer in SINGLE if layer in net.nodes} | {
+        "two blocks": [target("mixed3"), target("activation_41", 1.5)],
+        "a branch and its block": [target("activation_6"), target("mixed0", 0.75)],
+        "some channels": [target("mixed2", 1.0, *channels)],  # of the first and the second branch
+    }
+
+
+def dream_cases(net, x, max_loss):
+    """mixed2 is silent in the smallest of three octaves; the second dream ends before its second step: where no loss
+    is named for that, by the mean of the first two."""
+    stopped = {"targets": [target("mixed0")], "octaves": 1, "iterations": 3, "max_loss": max_loss}
+    if max_loss is None:
+        _, log = dream(net, x, {**stopped, "iterations": 2, "max_loss": math.inf})
+        stopped["max_loss"] = round(sum(log[0]["losses"]) / 2, 4)
+    return {
+        "three octaves": {"targets": [target("mixed2")], "octaves": 3, "iterations": 2, "max_loss": 20},
+        "stopped": stopped,
+    }
 
 
 def stored(arrays, name, values, wanted):
@@ -244,27 +279,30 @@ def stored(arrays, name, values, wanted):
 
 
 def main():
+    if len(sys.argv) != 2 or sys.argv[1] not in NETWORKS:
+        sys.exit(__doc__)
+    network = NETWORKS[sys.argv[1]]
     torch.set_num_threads(1)
-    net, x, arrays = Inception(), picture(), {}
+    net, x, arrays = Inception(network["weights"], network["last"]), picture(), {}
     arrays["x"] = x[None]
     exact = x.astype(np.float64)
 
     activations = {}
     with torch.no_grad():
-        values = net.run(torch.from_numpy(exact).permute(2, 0, 1)[None], ["predictions"])
+        values = net.run(torch.from_numpy(exact).permute(2, 0, 1)[None], [network["last"]])
     for name in net.nodes:
         value = values[name][0].permute(1, 2, 0).contiguous().numpy()
         stride = stored(arrays, name, value, 1000 if name == "predictions" else 200)
         activations[name] = {"shape": list(value.shape), "stride": stride}
 
     gradients = {}
-    for name, targets in GRADIENTS.items():
+    for name, targets in gradient_cases(net, network["channels"]).items():
         loss, g = net.stimulate(exact, targets)
         stride = stored(arrays, f"gradient/{name}", g, 2000)
         gradients[name] = {"targets": targets, "loss": loss, "mean_abs": np.abs(g).mean(), "stride": stride}
 
     dreams = {}
-    for name, options in DREAMS.items():
+    for name, options in dream_cases(net, exact, network["max_loss"]).items():
         moved, log = dream(net, exact, options)
         dreams[name] = {**options, "log": log, "stride": stored(arrays, f"dream/{name}", moved, 2000)}
 
@@ -274,10 +312,9 @@ def main():
         arrays[f"resize/{i}/in"] = small[None]
         arrays[f"resize/{i}/out"] = resize(small.astype(np.float64), *wanted)[None].astype(np.float32)
 
-    here = os.path.dirname(os.path.abspath(__file__))
-    with open(os.path.join(here, "untrained.safetensors"), "wb") as file:
+    with open(os.path.join(HERE, sys.argv[1] + ".safetensors"), "wb") as file:
         file.write(save(arrays))
-    with open(os.path.join(here, "untrained.json"), "w") as file:
+    with open(os.path.join(HERE, sys.argv[1] + ".json"), "w") as file:
         json.dump({"activations": activations, "gradients": gradients, "dreams": dreams}, file, indent=1)
         file.write("\n")
 
