@@ -32,12 +32,15 @@ static struct tolerance tolerance_of(const char *device, const char *precision)
     /* Keras's own bf16 kin: 8 bits of mantissa through 41 layers; half of the gradient's error is flipped signs. */
     if (strcmp(precision, "bf16") == 0)
         return (struct tolerance){8e-2, 2e-2, INFINITY, 0.8, 0.1, 2e-2};
-    /* 11 bits: PyTorch's fp16 reaches 6e-3 and a cosine of 0.98. */
+    /* 11 bits of everything that is stored: PyTorch's fp16 reaches 6e-3 and a cosine of 0.98. At activation_41, mixed3
+     * and mixed5 the loss is within 5e-4; activation_12 is rounded before and after its pool. */
     if (strcmp(precision, "fp16") == 0)
-        return (struct tolerance){1e-2, 1e-3, INFINITY, 0.97, 2e-2, 2e-3};
-    /* 11 bits of the factors alone; what is stored is float32. */
+        return (struct tolerance){1e-2, 2e-3, INFINITY, 0.97, 2e-2, 2e-3};
+    /* 11 bits of the factors alone; what is stored is float32. As many signs flip as in fp16: PyTorch with its factors
+     * rounded to TF32 has cosines of 0.9898 at lion/activation_41 and 0.9850 at figures/mixed5, as we have. With the
+     * reference's signs 5e-3 at activation_41, mixed3 and mixed5. */
     if (strcmp(precision, "tf32") == 0)
-        return (struct tolerance){5e-3, 1e-3, INFINITY, 0.99, 5e-3, 2e-3};
+        return (struct tolerance){5e-3, 1e-3, INFINITY, 0.97, 1e-2, 2e-3};
     /* Keras's own float32 reaches 2e-6, 4e-7 and, where signs flip, 1.3e-2. */
     return (struct tolerance){1e-5, 1e-6, 2e-2, 0.999, 2e-5, 1e-4};
 }
