@@ -83,13 +83,15 @@ struct graph recipe_graph(const struct recipe *recipe, const struct filter *filt
 /* For whom this device's plans are made. */
 struct graph_planner cuda_planner(const struct cuda *cuda);
 
-/* Makes exactly this recipe ready, a plan of cuDNN's from its text where there is one (taken; may be NULL). 0, or -1
- * with an error; the program is then empty. */
+/* Makes exactly this recipe ready, a plan of cuDNN's from its text where there is one (taken; may be NULL). 0;
+ * PROGRAM_REFUSED with an error where the library does not take it, so that another may be tried; -1 with an error
+ * where anything else fails. Unless it is 0 the program is empty. */
+enum { PROGRAM_REFUSED = 1 };
 int program_init(struct program *program, struct cuda *cuda, const struct filter *filter,
                  const struct conv_desc *desc, const struct recipe *recipe, char *text);
 
 /* Makes the default ready: the first kind of recipe and the first of the library's proposals for it that can be made;
- * run-time compiled ones only where the engine is CONV_LIBRARY. */
+ * run-time compiled ones only where the engine is CONV_LIBRARY. 0, or -1 with an error. */
 int program_init_default(struct program *program, struct cuda *cuda, const struct filter *filter,
                          const struct conv_desc *desc, enum conv_engine engine);
 void program_free(struct program *program);

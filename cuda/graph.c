@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DESCRIPTORS = 48, CONFIGS = 96, NOTES = 16 };
+enum { CONFIGS = 96, DESCRIPTORS = CONFIGS + 8 };
 
 /* Names of the tensors within a graph. */
 enum uid { IN = 1, FILTER, OUT, BIAS, MASK, ADDEND, ZERO, VIRTUAL };
@@ -20,6 +20,7 @@ struct descriptors {
     cudnnBackendDescriptor_t item[DESCRIPTORS];
     int count;
     int64_t next_virtual;
+    bool failed; /* something went wrong that is no refusal */
 };
 
 struct graph_plan {
@@ -29,13 +30,24 @@ struct graph_plan {
     bool bias, addend, mask, zero;
 };
 
+/* Whether cuDNN says that this graph is not for this engine, GPU or settings, and another way may be tried. Everything
+ * else (no memory, say) ends the attempt: taking another way for such a reason would give another picture. */
+static bool is_refusal(cudnnStatus_t status)
+{
+    int category = CUDNN_STATUS_CATEGORY((int)status);
+
+    return category == CUDNN_STATUS_NOT_SUPPORTED || category == CUDNN_STATUS_BAD_PARAM ||
+           status == CUDNN_STATUS_INTERNAL_ERROR_COMPILATION_FAILED;
+}
+
 /* Keeps cuDNN's words. Returns whether status is success. */
-static bool succeeded(cudnnStatus_t status, const char *what)
+static bool succeeded(struct descriptors *all, cudnnStatus_t status, const char *what)
 {
     char detail[1024] = "";
 
     if (status == CUDNN_STATUS_SUCCESS)
         return true;
+    all->failed = all->failed || !is_refusal(status);
     cudnnGetLastErrorString(detail, sizeof detail);
     error_set("cuDNN refuses %s: %s%s%s", what, cudnnGetErrorString(status), *detail ? ": " : "", detail);
     return false;
@@ -48,7 +60,7 @@ static cudnnBackendDescriptor_t descriptor_new(struct descriptors *all, cudnnBac
     cudnnBackendDescriptor_t descriptor = NULL;
 
     assert(all->count < DESCRIPTORS);
-    if (!succeeded(cudnnBackendCreateDescriptor(type, &descriptor), "a descriptor"))
+    if (!succeeded(all, cudnnBackendCreateDescriptor(type, &descriptor), "a descriptor"))
         return NULL;
     return all->item[all->count++] = descriptor;
 }
@@ -81,10 +93,10 @@ static cudnnBackendDescriptor_t described(struct descriptors *all, cudnnBackendD
                 if (!((const cudnnBackendDescriptor_t *)a->values)[k])
                     return NULL; /* could not be made, and the error says why */
         if (a->count > 0 &&
-            !succeeded(cudnnBackendSetAttribute(descriptor, a->name, a->type, a->count, a->values), what))
+            !succeeded(all, cudnnBackendSetAttribute(descriptor, a->name, a->type, a->count, a->values), what))
             return NULL;
     }
-    return descriptor && succeeded(cudnnBackendFinalize(descriptor), what) ? descriptor : NULL;
+    return descriptor && succeeded(all, cudnnBackendFinalize(descriptor), what) ? descriptor : NULL;
 }
 
 #define DESCRIBED(all, type, what, attributes)                                                                     \
@@ -269,35 +281,53 @@ static cudnnBackendDescriptor_t graph_new(struct descriptors *all, const struct 
 
 /* Choices ------------------------------------------------------------------------------------------------- */
 
-static bool has_note(cudnnBackendDescriptor_t engine, cudnnBackendAttributeName_t name,
-                     cudnnBackendAttributeType_t type, int note)
+/* Up to room values of one attribute, and how many there are. */
+static bool attribute_get(struct descriptors *all, cudnnBackendDescriptor_t from, cudnnBackendAttributeName_t name,
+                          cudnnBackendAttributeType_t type, int64_t room, int64_t *count, void *values)
 {
-    int notes[NOTES]; /* every enumeration of cuDNN's is an int */
-    int64_t count = 0;
+    return succeeded(all, cudnnBackendGetAttribute(from, name, type, room, count, values), "to answer a question");
+}
 
-    if (cudnnBackendGetAttribute(engine, name, type, NOTES, &count, notes) != CUDNN_STATUS_SUCCESS)
-        return false;
-    for (int64_t i = 0; i < count && i < NOTES; i++)
-        if (notes[i] == note)
+/* What an engine says of itself. Every enumeration of cuDNN's is an int. */
+struct notes {
+    int64_t numerical_count, behaviour_count;
+    int numerical[CUDNN_NUMERICAL_NOTE_TYPE_COUNT], behaviour[CUDNN_BEHAVIOR_NOTE_TYPE_COUNT];
+};
+
+static bool notes_read(struct descriptors *all, cudnnBackendDescriptor_t engine, struct notes *notes)
+{
+    return attribute_get(all, engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE,
+                         CUDNN_NUMERICAL_NOTE_TYPE_COUNT, &notes->numerical_count, notes->numerical) &&
+           attribute_get(all, engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE,
+                         CUDNN_BEHAVIOR_NOTE_TYPE_COUNT, &notes->behaviour_count, notes->behaviour);
+}
+
+static bool numerical(const struct notes *notes, cudnnBackendNumericalNote_t note)
+{
+    for (int64_t i = 0; i < notes->numerical_count; i++)
+        if (notes->numerical[i] == (int)note)
             return true;
     return false;
 }
 
-static bool numerical(cudnnBackendDescriptor_t engine, cudnnBackendNumericalNote_t note)
+static bool compiled(const struct notes *notes)
 {
-    return has_note(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, (int)note);
+    for (int64_t i = 0; i < notes->behaviour_count; i++)
+        if (notes->behaviour[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)
+            return true;
+    return false;
 }
 
-/* Whether engine's arithmetic is reproducible and precise enough. */
-static bool engine_allowed(const struct graph_planner *planner, const struct graph *g, cudnnBackendDescriptor_t engine)
+/* Whether an engine's arithmetic is reproducible and precise enough. */
+static bool notes_allowed(const struct notes *notes, const struct graph_planner *planner, const struct graph *g)
 {
-    if (numerical(engine, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) ||
-        numerical(engine, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION) ||
-        numerical(engine, CUDNN_NUMERICAL_NOTE_FFT) || numerical(engine, CUDNN_NUMERICAL_NOTE_WINOGRAD))
+    if (numerical(notes, CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) ||
+        numerical(notes, CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION) ||
+        numerical(notes, CUDNN_NUMERICAL_NOTE_FFT) || numerical(notes, CUDNN_NUMERICAL_NOTE_WINOGRAD))
         return false;
     return g->type != DTYPE_F32 || planner->tensor_f32 ||
-           (!numerical(engine, CUDNN_NUMERICAL_NOTE_TENSOR_CORE) &&
-            !numerical(engine, CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
+           (!numerical(notes, CUDNN_NUMERICAL_NOTE_TENSOR_CORE) &&
+            !numerical(notes, CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS));
 }
 
 static bool same_choice(const struct graph_choice *a, const struct graph_choice *b)
@@ -310,93 +340,103 @@ static bool same_choice(const struct graph_choice *a, const struct graph_choice 
     return true;
 }
 
-/* The choices found so far. */
+/* A search for choices. */
 struct found {
+    const struct graph_planner *planner;
+    const struct graph *g;
+    cudnnBackendDescriptor_t graph;
     struct graph_choice *choices;
     int count, room;
+    bool failed;
 };
 
 /* Adds an engine with the knobs that choice has already, if it is allowed and not there yet. */
-static void found_add(struct found *found, const struct graph_planner *planner, const struct graph *g,
-                      cudnnBackendDescriptor_t engine, struct graph_choice choice)
+static void found_add(struct found *found, struct descriptors *all, cudnnBackendDescriptor_t engine,
+                      struct graph_choice choice)
 {
+    struct notes notes;
     int64_t count;
 
-    if (found->count == found->room || !engine_allowed(planner, g, engine) ||
-        cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &count,
-                                 &choice.engine) != CUDNN_STATUS_SUCCESS)
+    if (found->count == found->room || !notes_read(all, engine, &notes) ||
+        !notes_allowed(&notes, found->planner, found->g) ||
+        !attribute_get(all, engine, CUDNN_ATTR_ENGINE_GLOBAL_INDEX, CUDNN_TYPE_INT64, 1, &count, &choice.engine))
         return;
-    choice.compiled = has_note(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE,
-                               CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION);
+    choice.compiled = compiled(&notes);
     for (int i = 0; i < found->count; i++)
         if (same_choice(&found->choices[i], &choice))
             return;
     found->choices[found->count++] = choice;
 }
 
-/* Reads the knobs of a configuration. */
-static bool knobs_read(cudnnBackendDescriptor_t config, struct graph_choice *choice)
+/* Reads the knobs of a configuration. knobs is empty: cuDNN does not say beforehand how many descriptors it will fill
+ * in, and does not fill in one again. */
+static bool knobs_read(struct descriptors *knobs, cudnnBackendDescriptor_t config, struct graph_choice *choice)
 {
-    struct descriptors all = {0};
-    cudnnBackendDescriptor_t knobs[GRAPH_KNOBS];
     int64_t count = 0, one;
-    bool read = true;
 
-    _Static_assert((int)GRAPH_KNOBS <= (int)DESCRIPTORS, "knobs fit a list of descriptors");
-    for (int i = 0; i < GRAPH_KNOBS && read; i++)
-        read = (knobs[i] = descriptor_new(&all, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR)) != NULL;
-    read = read && cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                                            GRAPH_KNOBS, &count, knobs) == CUDNN_STATUS_SUCCESS;
-    for (int64_t i = 0; i < count && read; i++) {
+    while (knobs->count < GRAPH_KNOBS)
+        if (!descriptor_new(knobs, CUDNN_BACKEND_KNOB_CHOICE_DESCRIPTOR))
+            return false;
+    if (!attribute_get(knobs, config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, GRAPH_KNOBS,
+                       &count, knobs->item))
+        return false;
+    for (int64_t i = 0; i < count; i++) {
         cudnnBackendKnobType_t type = CUDNN_KNOB_TYPE_COUNTS;
 
-        read = cudnnBackendGetAttribute(knobs[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &one,
-                                        &type) == CUDNN_STATUS_SUCCESS &&
-               cudnnBackendGetAttribute(knobs[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &one,
-                                        &choice->knob[i].value) == CUDNN_STATUS_SUCCESS;
+        if (!attribute_get(knobs, knobs->item[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &one,
+                           &type) ||
+            !attribute_get(knobs, knobs->item[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_VALUE, CUDNN_TYPE_INT64, 1, &one,
+                           &choice->knob[i].value))
+            return false;
         choice->knob[i].type = (int64_t)type;
     }
     choice->knobs = (int)count;
+    return true;
+}
+
+/* Adds one configuration that cuDNN proposes. */
+static void config_add(struct found *found, cudnnBackendDescriptor_t config)
+{
+    struct descriptors all = {0}, knobs = {0};
+    struct graph_choice choice = {0};
+    cudnnBackendDescriptor_t engine = descriptor_new(&all, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
+    int64_t one;
+
+    if (engine && knobs_read(&knobs, config, &choice) &&
+        attribute_get(&all, config, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &one, &engine))
+        found_add(found, &all, engine, choice);
+    found->failed = found->failed || all.failed || knobs.failed;
+    descriptors_free(&knobs);
     descriptors_free(&all);
-    return read;
 }
 
 /* Adds what one of cuDNN's heuristics proposes. */
-static void heuristics_add(struct found *found, const struct graph_planner *planner, const struct graph *g,
-                           cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode)
+static void heuristics_add(struct found *found, cudnnBackendHeurMode_t mode)
 {
-    struct descriptors all = {0}, results = {0};
-    cudnnBackendDescriptor_t configs[CONFIGS] = {NULL};
-    int64_t count = 0, one;
-    int made = 0;
+    const struct graph_planner *planner = found->planner;
+    struct descriptors all = {0};
+    int64_t count = 0, filled = 0; /* which can be fewer than were promised */
     const struct attribute attributes[] = {
-        {CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &graph},
+        {CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &found->graph},
         {CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode},
         {CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, planner->handle ? 0 : 1,
          &planner->described},
     };
     cudnnBackendDescriptor_t heuristics =
         DESCRIBED(&all, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, "its heuristics", attributes);
+    cudnnBackendDescriptor_t *configs = all.item + all.count;
 
-    while (heuristics && made < CONFIGS &&
-           cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[made]) == CUDNN_STATUS_SUCCESS)
-        made++;
     if (heuristics)
-        succeeded(cudnnBackendGetAttribute(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
-                                           made, &count, configs),
-                  "its heuristics");
-    for (int64_t i = 0; i < count && i < made; i++) {
-        struct graph_choice choice = {0};
-        cudnnBackendDescriptor_t engine = descriptor_new(&results, CUDNN_BACKEND_ENGINE_DESCRIPTOR);
-
-        if (engine && knobs_read(configs[i], &choice) &&
-            cudnnBackendGetAttribute(configs[i], CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &one,
-                                     &engine) == CUDNN_STATUS_SUCCESS)
-            found_add(found, planner, g, engine, choice);
-        descriptors_free(&results);
-    }
-    while (made > 0)
-        cudnnBackendDestroyDescriptor(configs[--made]);
+        attribute_get(&all, heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count, NULL);
+    count = count < CONFIGS ? count : CONFIGS;
+    for (int64_t i = 0; i < count; i++)
+        if (!descriptor_new(&all, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR))
+            count = 0;
+    if (count > 0 && attribute_get(&all, heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                   count, &filled, configs))
+        for (int64_t i = 0; i < filled; i++)
+            config_add(found, configs[i]);
+    found->failed = found->failed || all.failed;
     descriptors_free(&all);
 }
 
@@ -414,42 +454,42 @@ static cudnnBackendDescriptor_t engine_new(struct descriptors *all, const struct
 }
 
 /* Adds every engine there is for the graph, as it is set by default: some are in no heuristic's list. */
-static void engines_add(struct found *found, const struct graph_planner *planner, const struct graph *g,
-                        cudnnBackendDescriptor_t graph)
+static void engines_add(struct found *found)
 {
+    struct descriptors all = {0};
     int64_t engines = 0, one;
 
-    if (cudnnBackendGetAttribute(graph, CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT, CUDNN_TYPE_INT64, 1, &one,
-                                 &engines) != CUDNN_STATUS_SUCCESS)
-        return;
+    attribute_get(&all, found->graph, CUDNN_ATTR_OPERATIONGRAPH_ENGINE_GLOBAL_COUNT, CUDNN_TYPE_INT64, 1, &one,
+                  &engines);
     for (int64_t i = 0; i < engines; i++) {
-        struct descriptors all = {0};
-        cudnnBackendDescriptor_t engine = engine_new(&all, planner, graph, i);
+        cudnnBackendDescriptor_t engine = engine_new(&all, found->planner, found->graph, i);
 
         if (engine)
-            found_add(found, planner, g, engine, (struct graph_choice){0});
+            found_add(found, &all, engine, (struct graph_choice){0});
         descriptors_free(&all);
     }
+    found->failed = found->failed || all.failed;
 }
 
 int graph_choices(const struct graph_planner *planner, const struct graph *graph, enum graph_search search,
                   struct graph_choice *choices, int room)
 {
     struct descriptors all = {0};
-    cudnnBackendDescriptor_t descriptor = graph_new(&all, planner, graph);
-    struct found found = {.choices = choices, .room = room};
+    struct found found = {.planner = planner, .g = graph, .choices = choices, .room = room};
 
-    if (descriptor) {
+    found.graph = graph_new(&all, planner, graph);
+    if (found.graph) {
         error_set("cuDNN has no engine for this convolution that is deterministic and precise enough");
-        heuristics_add(&found, planner, graph, descriptor, CUDNN_HEUR_MODE_A);
+        heuristics_add(&found, CUDNN_HEUR_MODE_A);
         if (search == GRAPH_SEARCH_ALL)
-            heuristics_add(&found, planner, graph, descriptor, CUDNN_HEUR_MODE_B);
-        heuristics_add(&found, planner, graph, descriptor, CUDNN_HEUR_MODE_FALLBACK);
+            heuristics_add(&found, CUDNN_HEUR_MODE_B);
+        heuristics_add(&found, CUDNN_HEUR_MODE_FALLBACK);
         if (search == GRAPH_SEARCH_ALL)
-            engines_add(&found, planner, graph, descriptor);
+            engines_add(&found);
     }
+    found.failed = found.failed || all.failed;
     descriptors_free(&all);
-    return found.count;
+    return found.failed ? -1 : found.count;
 }
 
 /* Plans --------------------------------------------------------------------------------------------------- */
@@ -494,9 +534,8 @@ static int plan_finalise(struct graph_plan *plan, const struct graph_planner *pl
 
     plan->plan = DESCRIBED(&plan->descriptors, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, "the plan of a convolution",
                            attributes);
-    if (!plan->plan || !succeeded(cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
-                                                           CUDNN_TYPE_INT64, 1, &one, &bytes),
-                                  "to tell the scratch memory of a plan"))
+    if (!plan->plan || !attribute_get(&plan->descriptors, plan->plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
+                                      CUDNN_TYPE_INT64, 1, &one, &bytes))
         return -1;
     plan->scratch = (size_t)bytes;
     return 0;
@@ -511,6 +550,7 @@ static int plan_init(struct graph_plan *plan, const struct graph_planner *planne
     cudnnBackendDescriptor_t config = config_new(all, &knobs, engine, choice);
     int result = plan_finalise(plan, planner, config, NULL);
 
+    all->failed = all->failed || knobs.failed;
     descriptors_free(&knobs);
     return result;
 }
@@ -531,15 +571,20 @@ static struct graph_plan *plan_alloc(const struct graph *graph)
     return plan;
 }
 
-struct graph_plan *graph_plan_new(const struct graph_planner *planner, const struct graph *graph,
-                                  const struct graph_choice *choice)
+int graph_plan_new(const struct graph_planner *planner, const struct graph *graph, const struct graph_choice *choice,
+                   struct graph_plan **out)
 {
     struct graph_plan *plan = plan_alloc(graph);
+    bool failed = !plan;
 
-    if (plan && plan_init(plan, planner, graph, choice) == 0)
-        return plan;
+    *out = NULL;
+    if (plan && plan_init(plan, planner, graph, choice) == 0) {
+        *out = plan;
+        return 0;
+    }
+    failed = failed || plan->descriptors.failed;
     graph_plan_free(plan);
-    return NULL;
+    return failed ? -1 : GRAPH_REFUSED;
 }
 
 struct graph_plan *graph_plan_load(const struct graph_planner *planner, const struct graph *graph, const char *text)
@@ -554,21 +599,20 @@ struct graph_plan *graph_plan_load(const struct graph_planner *planner, const st
 
 char *graph_plan_text(const struct graph_plan *plan)
 {
+    struct descriptors all = {0};
     int64_t length = 0;
     char *text;
 
-    if (!succeeded(cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
-                                            CUDNN_TYPE_CHAR, 0, &length, NULL),
-                   "to write down a plan"))
+    if (!attribute_get(&all, plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, 0, &length,
+                       NULL))
         return NULL;
     text = calloc(1, (size_t)length + 1);
     if (!text) {
         error_set("out of memory for the text of a plan");
         return NULL;
     }
-    if (succeeded(cudnnBackendGetAttribute(plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION,
-                                           CUDNN_TYPE_CHAR, length, &length, text),
-                  "to write down a plan"))
+    if (attribute_get(&all, plan->plan, CUDNN_ATTR_EXECUTION_PLAN_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, length,
+                      &length, text))
         return text;
     free(text);
     return NULL;

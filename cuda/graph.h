@@ -58,9 +58,11 @@ struct graph_data {
 
 struct graph_plan;
 
-/* A plan that is ready to run. NULL with cuDNN's words where the engine does not take the graph. */
-struct graph_plan *graph_plan_new(const struct graph_planner *planner, const struct graph *graph,
-                                  const struct graph_choice *choice);
+/* Makes a plan that is ready to run. 0; GRAPH_REFUSED with cuDNN's words where the engine does not take the graph, so
+ * that another may be tried; -1 with its words where anything else fails. */
+enum { GRAPH_REFUSED = 1 };
+int graph_plan_new(const struct graph_planner *planner, const struct graph *graph, const struct graph_choice *choice,
+                   struct graph_plan **plan);
 void graph_plan_free(struct graph_plan *plan);
 size_t graph_plan_scratch(const struct graph_plan *plan);
 

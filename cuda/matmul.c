@@ -95,32 +95,39 @@ static int algorithm_choose(struct cuda *cuda, struct matmul *m, int rank)
                                                 PROPOSALS, results, &count);
     if (preference)
         cublasLtMatmulPreferenceDestroy(preference);
-    if (status != CUBLAS_STATUS_SUCCESS || rank >= count || results[rank].state != CUBLAS_STATUS_SUCCESS)
-        return error_set("cuBLASLt has no way number %d to multiply these matrices: %s", rank + 1,
-                         cublasLtGetStatusString(status));
+    if (cuda_failure(cuda) != 0)
+        return -1;
+    if (status != CUBLAS_STATUS_SUCCESS && status != CUBLAS_STATUS_NOT_SUPPORTED) {
+        CUBLAS_OK(cuda, status);
+        return cuda_failure(cuda);
+    }
+    if (rank >= count || results[rank].state != CUBLAS_STATUS_SUCCESS) {
+        error_set("cuBLASLt has no way number %d to multiply these matrices", rank + 1);
+        return MATMUL_REFUSED;
+    }
     m->algorithm = results[rank].algo;
     m->scratch = results[rank].workspaceSize;
     return 0;
 }
 
-struct matmul *matmul_new(struct cuda *cuda, const struct matmul_desc *desc, int rank)
+int matmul_new(struct cuda *cuda, const struct matmul_desc *desc, int rank, struct matmul **out)
 {
     struct matmul *m = calloc(1, sizeof *m);
+    int result;
 
-    if (!m) {
-        error_set("out of memory for a matrix product");
-        return NULL;
-    }
+    *out = NULL;
+    if (!m)
+        return error_set("out of memory for a matrix product");
     m->accumulate = desc->accumulate;
-    if (!operation_init(cuda, m, desc) || !layouts_init(cuda, m, desc)) {
-        cuda_failure(cuda);
-        goto fail;
-    }
-    if (algorithm_choose(cuda, m, rank) == 0 && cuda_failure(cuda) == 0)
-        return m;
-fail:
-    matmul_free(m);
-    return NULL;
+    if (operation_init(cuda, m, desc) && layouts_init(cuda, m, desc))
+        result = algorithm_choose(cuda, m, rank);
+    else
+        result = cuda_failure(cuda);
+    if (result == 0)
+        *out = m;
+    else
+        matmul_free(m);
+    return result;
 }
 
 void matmul_free(struct matmul *m)

@@ -21,8 +21,10 @@ struct matmul_desc {
 struct matmul;
 
 /* Prepares the product with the `rank`th of cuBLASLt's proposals for this GPU, 0 being the one that it expects to be
- * fastest. NULL with an error where there are not so many. */
-struct matmul *matmul_new(struct cuda *cuda, const struct matmul_desc *desc, int rank);
+ * fastest. 0; MATMUL_REFUSED with an error where there are not so many, so that another way may be tried; -1 with an
+ * error where anything else fails. */
+enum { MATMUL_REFUSED = 1 };
+int matmul_new(struct cuda *cuda, const struct matmul_desc *desc, int rank, struct matmul **matmul);
 void matmul_free(struct matmul *matmul);
 size_t matmul_scratch(const struct matmul *matmul);
 

@@ -83,64 +83,74 @@ struct graph recipe_graph(const struct recipe *recipe, const struct filter *filt
 /* Making ready -------------------------------------------------------------------------------------------- */
 
 /* The product of filter's outputs [first, first + count), or backward of all inputs. */
-static struct matmul *product_new(struct cuda *cuda, const struct filter *filter, const struct conv_desc *desc,
-                                  int first, int count, int rank)
+static int product_new(struct cuda *cuda, const struct filter *filter, const struct conv_desc *desc, int first,
+                       int count, int rank, struct matmul **product)
 {
     const struct filter_desc *f = &filter->desc;
-    struct matmul_desc product = {.type = cuda->device.activation,
-                                  .pixels = desc->x.h * desc->x.w,
-                                  .m = desc->back ? f->cin : count,
-                                  .k = desc->back ? f->cout : f->cin,
-                                  .filter_ld = f->cin,
-                                  .in_pitch = desc->back ? desc->y.pitch : desc->x.pitch,
-                                  .out_pitch = desc->back ? desc->x.pitch : desc->y.pitch,
-                                  .transposed = !desc->back,
-                                  .accumulate = desc->back && desc->accumulate};
+    struct matmul_desc matmul = {.type = cuda->device.activation,
+                                 .pixels = desc->x.h * desc->x.w,
+                                 .m = desc->back ? f->cin : count,
+                                 .k = desc->back ? f->cout : f->cin,
+                                 .filter_ld = f->cin,
+                                 .in_pitch = desc->back ? desc->y.pitch : desc->x.pitch,
+                                 .out_pitch = desc->back ? desc->x.pitch : desc->y.pitch,
+                                 .transposed = !desc->back,
+                                 .accumulate = desc->back && desc->accumulate};
 
     if (!desc->back && first >= f->linear)
-        product.bias = (char *)filter->bias_same + dtype_bytes(product.type, first);
-    return matmul_new(cuda, &product, rank);
+        matmul.bias = (char *)filter->bias_same + dtype_bytes(matmul.type, first);
+    return matmul_new(cuda, &matmul, rank, product);
 }
 
 static int products_init(struct program *program, struct cuda *cuda, const struct filter *filter,
                          const struct conv_desc *desc)
 {
-    int linear = desc->back ? 0 : filter->desc.linear, rank = program->recipe.rank;
+    int linear = desc->back ? 0 : filter->desc.linear, others = filter->desc.cout - linear;
+    int rank = program->recipe.rank, result = 0;
 
-    if (linear < filter->desc.cout &&
-        !(program->matmul = product_new(cuda, filter, desc, linear, filter->desc.cout - linear, rank)))
-        return -1;
+    if (others > 0)
+        result = product_new(cuda, filter, desc, linear, others, rank, &program->matmul);
     /* The linear outputs are few: their product takes what is proposed first, or the same rank where alone. */
-    if (linear > 0 &&
-        !(program->linear = product_new(cuda, filter, desc, 0, linear, program->matmul ? 0 : rank)))
-        return -1;
+    if (result == 0 && linear > 0)
+        result = product_new(cuda, filter, desc, 0, linear, others > 0 ? 0 : rank, &program->linear);
+    if (result != 0)
+        return result;
     if (program->matmul)
         program->scratch = matmul_scratch(program->matmul);
     if (program->linear && matmul_scratch(program->linear) > program->scratch)
         program->scratch = matmul_scratch(program->linear);
+    program->recipe.algorithm = matmul_algorithm(program->matmul ? program->matmul : program->linear);
     return 0;
+}
+
+static int plan_init(struct program *program, struct cuda *cuda, const struct filter *filter,
+                     const struct conv_desc *desc)
+{
+    struct graph_planner planner = cuda_planner(cuda);
+    struct graph graph = recipe_graph(&program->recipe, filter, desc, cuda->device.activation);
+    int result = 0;
+
+    if (!program->text)
+        result = graph_plan_new(&planner, &graph, &program->recipe.choice, &program->plan);
+    else if (!(program->plan = graph_plan_load(&planner, &graph, program->text)))
+        result = PROGRAM_REFUSED;
+    if (result == 0)
+        program->scratch = graph_plan_scratch(program->plan);
+    return result;
 }
 
 int program_init(struct program *program, struct cuda *cuda, const struct filter *filter,
                  const struct conv_desc *desc, const struct recipe *recipe, char *text)
 {
-    struct graph_planner planner = cuda_planner(cuda);
     int result = 0;
 
+    _Static_assert((int)GRAPH_REFUSED == (int)PROGRAM_REFUSED && (int)MATMUL_REFUSED == (int)PROGRAM_REFUSED,
+                   "what the libraries refuse is passed on");
     *program = (struct program){.recipe = *recipe, .text = text};
-    if (recipe->kind == RECIPE_MATMUL) {
+    if (recipe->kind == RECIPE_MATMUL)
         result = products_init(program, cuda, filter, desc);
-        if (result == 0)
-            program->recipe.algorithm = matmul_algorithm(program->matmul ? program->matmul : program->linear);
-    } else if (recipe->kind != RECIPE_FIRST) {
-        struct graph graph = recipe_graph(recipe, filter, desc, cuda->device.activation);
-
-        program->plan = text ? graph_plan_load(&planner, &graph, text)
-                             : graph_plan_new(&planner, &graph, &recipe->choice);
-        result = program->plan ? 0 : -1;
-        if (program->plan)
-            program->scratch = graph_plan_scratch(program->plan);
-    }
+    else if (recipe->kind != RECIPE_FIRST)
+        result = plan_init(program, cuda, filter, desc);
     if (result != 0)
         program_free(program);
     return result;
@@ -159,31 +169,30 @@ static int program_init_graph(struct program *program, struct cuda *cuda, const 
 
     for (size_t l = 0; l < sizeof limits / sizeof *limits; l++)
         for (int i = 0; i < count; i++) {
+            int result;
+
             recipe.choice = choices[i];
-            if ((recipe.choice.compiled && !compiled) || program_init(program, cuda, filter, desc, &recipe, NULL) != 0)
+            if (recipe.choice.compiled && !compiled)
                 continue;
-            if (program->scratch <= limits[l])
-                return 0;
+            result = program_init(program, cuda, filter, desc, &recipe, NULL);
+            if (result < 0 || (result == 0 && program->scratch <= limits[l]))
+                return result;
             program_free(program);
         }
-    return -1;
+    return count < 0 ? -1 : PROGRAM_REFUSED;
 }
 
 int program_init_default(struct program *program, struct cuda *cuda, const struct filter *filter,
                          const struct conv_desc *desc, enum conv_engine engine)
 {
     struct recipe recipes[RECIPES_MOST];
-    int count = recipes_list(engine, filter, desc, recipes);
+    int count = recipes_list(engine, filter, desc, recipes), result = PROGRAM_REFUSED;
 
-    for (int i = 0; i < count; i++) {
-        int result = recipes[i].kind == RECIPE_FIRST || recipes[i].kind == RECIPE_MATMUL
-                         ? program_init(program, cuda, filter, desc, &recipes[i], NULL)
-                         : program_init_graph(program, cuda, filter, desc, recipes[i], engine == CONV_LIBRARY);
-
-        if (result == 0)
-            return 0;
-    }
-    return -1;
+    for (int i = 0; i < count && result == PROGRAM_REFUSED; i++)
+        result = recipes[i].kind == RECIPE_FIRST || recipes[i].kind == RECIPE_MATMUL
+                     ? program_init(program, cuda, filter, desc, &recipes[i], NULL)
+                     : program_init_graph(program, cuda, filter, desc, recipes[i], engine == CONV_LIBRARY);
+    return result == 0 ? 0 : -1;
 }
 
 void program_free(struct program *program)

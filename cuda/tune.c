@@ -277,7 +277,7 @@ static void candidates_add_kind(struct candidates *all, const struct trial *t, s
         return;
     }
     graph = recipe_graph(&recipe, t->filter, t->desc, t->cuda->device.activation);
-    count = graph_choices(&planner, &graph, GRAPH_SEARCH_ALL, choices, CHOICES_MOST);
+    count = graph_choices(&planner, &graph, GRAPH_SEARCH_ALL, choices, CHOICES_MOST); /* -1: none of this kind */
     for (int i = 0; i < count; i++) {
         recipe.choice = choices[i];
         all->recipes[all->count++] = recipe;
@@ -302,8 +302,8 @@ static int candidates_init(struct candidates *all, const struct trial *t)
 static char *compiled_text(const struct graph_planner *planner, const struct trial *t, const struct recipe *recipe)
 {
     struct graph graph = recipe_graph(recipe, t->filter, t->desc, t->cuda->device.activation);
-    struct graph_plan *plan = graph_plan_new(planner, &graph, &recipe->choice);
-    char *text = plan ? graph_plan_text(plan) : NULL;
+    struct graph_plan *plan;
+    char *text = graph_plan_new(planner, &graph, &recipe->choice, &plan) == 0 ? graph_plan_text(plan) : NULL;
 
     graph_plan_free(plan);
     return text;

@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { SIDE = 47 };
+enum { SIDE = 75 };
 
 static struct weights *weights;
 static struct network network;
@@ -29,7 +29,7 @@ static int dream_once(const char *precision, float *pixels)
 
     picture.pixels = malloc(SIDE * SIDE * 3 * sizeof *picture.pixels);
     for (int i = 0; picture.pixels && i < SIDE * SIDE * 3; i++)
-        picture.pixels[i] = (float)((i * 37 + i / 141 * 11) % 101) / 50.5f - 1;
+        picture.pixels[i] = (float)((i * 37 + i / (3 * SIDE) * 11) % 101) / 50.5f - 1;
     if (device && picture.pixels)
         net = net_open(device, &network, weights, &target, 1, true);
     if (net)

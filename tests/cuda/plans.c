@@ -116,8 +116,7 @@ static bool has_plan(const struct graph_planner *planner, enum dtype type, const
 
         if (choices[i].compiled != compiled)
             continue;
-        plan = graph_plan_new(planner, &graph, &choices[i]);
-        if (!plan)
+        if (graph_plan_new(planner, &graph, &choices[i], &plan) != 0)
             continue;
         if (getenv("VERBOSE"))
             printf("  engine %lld, %zu bytes of scratch\n", (long long)choices[i].engine, graph_plan_scratch(plan));

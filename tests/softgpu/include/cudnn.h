@@ -68,6 +68,8 @@ typedef enum {
     CUDNN_STATUS_EXECUTION_FAILED_CURAND = 5004
 } cudnnStatus_t;
 
+#define CUDNN_STATUS_CATEGORY(full_error_code) ((full_error_code) / 1000 * 1000)
+
 typedef enum {
     CUDNN_DATA_FLOAT = 0,
     CUDNN_DATA_DOUBLE = 1,
