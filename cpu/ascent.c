@@ -116,7 +116,7 @@ static void mean_abs(struct device *device, const struct tensor *g, double scale
 }
 
 static void ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step, double scale,
-                   double max_loss, struct ascent *state)
+                   double max_loss, double limit, struct ascent *state)
 {
     struct step_record current = state->current;
 
@@ -137,10 +137,15 @@ static void ascend(struct device *device, const struct tensor *x, const struct t
     int64_t elements = tensor_elements(x);
     float *picture = x->data;
     const float *gradient = g->data;
+    float most = (float)limit;
 
 #pragma omp parallel for simd num_threads(cpu_of(device)->threads)
-    for (int64_t i = 0; i < elements; i++)
-        picture[i] += factor * gradient[i];
+    for (int64_t i = 0; i < elements; i++) {
+        float value = picture[i] + factor * gradient[i];
+
+        value = value > most ? most : value;
+        picture[i] = value < -most ? -most : value;
+    }
 }
 
 void CPU_LEVELED(cpu_ascent_ops)(struct device_ops *ops)

@@ -233,7 +233,7 @@ static void reference_mean_abs(struct device *device, const struct tensor *g, do
 }
 
 static void reference_ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step,
-                             double scale, double max_loss, struct ascent *state)
+                             double scale, double max_loss, double limit, struct ascent *state)
 {
     struct step_record current = state->current;
 
@@ -256,7 +256,7 @@ static void reference_ascend(struct device *device, const struct tensor *x, cons
 
 #pragma omp parallel for num_threads(reference_threads(device))
     for (int64_t i = 0; i < n; i++)
-        picture[i] += factor * gradient[i];
+        picture[i] = fmin(fmax(picture[i] + factor * gradient[i], -limit), limit);
 }
 
 /* The picture --------------------------------------------------------------------------------------------- */

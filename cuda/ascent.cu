@@ -196,9 +196,10 @@ static __global__ void cuda_ascend_decide_kernel(double step, double scale, doub
         *factor = step * scale / fmax(current.mean_abs_gradient, 1e-7);
 }
 
-/* x += factor * g over n elements without gaps; x is not touched where factor is 0, since g may not be finite then.
+/* x = x + factor * g, held to [-limit, limit], over n elements without gaps; x is not touched where factor is 0, since
+ * g may not be finite then.
  * A thread takes four elements, the last fewer. Moves 12 bytes an element. */
-static __global__ void cuda_ascend_kernel(float *x, const float *g, int64_t n, const double *factor)
+static __global__ void cuda_ascend_kernel(float *x, const float *g, int64_t n, const double *factor, float limit)
 {
     int64_t i = 4 * ((int64_t)blockIdx.x * THREADS + threadIdx.x);
     float by = (float)*factor;
@@ -209,17 +210,17 @@ static __global__ void cuda_ascend_kernel(float *x, const float *g, int64_t n, c
         values<4> sum = values_load<4>(x + i), step = values_load<4>(g + i);
 
         for (int j = 0; j < 4; j++)
-            sum.v[j] += by * step.v[j];
+            sum.v[j] = fminf(fmaxf(sum.v[j] + by * step.v[j], -limit), limit);
         values_store(x + i, sum);
         return;
     }
     for (int j = 0; j < 4; j++)
         if (i + j < n)
-            x[i + j] += by * g[i + j];
+            x[i + j] = fminf(fmaxf(x[i + j] + by * g[i + j], -limit), limit);
 }
 
 void cuda_ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step, double scale,
-                 double max_loss, struct ascent *state)
+                 double max_loss, double limit, struct ascent *state)
 {
     struct cuda *cuda = cuda_of(device);
     int64_t n = x->h * x->w * x->c, blocks = blocks_for(n, 4 * THREADS);
@@ -227,5 +228,5 @@ void cuda_ascend(struct device *device, const struct tensor *x, const struct ten
     assert(blocks <= INT32_MAX && (uintptr_t)x->data % 16 == 0 && (uintptr_t)g->data % 16 == 0);
     CUDA_LAUNCH(cuda, cuda_ascend_decide_kernel, 1, 1, 0, step, scale, max_loss, state, cuda->parts);
     CUDA_LAUNCH(cuda, cuda_ascend_kernel, (unsigned)blocks, THREADS, 0, (float *)x->data, (const float *)g->data, n,
-                cuda->parts);
+                cuda->parts, (float)limit);
 }

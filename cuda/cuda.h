@@ -97,7 +97,7 @@ void cuda_stimulate(struct device *, const struct stimulation *, const struct te
                     bool accumulate, struct ascent *state);
 void cuda_mean_abs(struct device *, const struct tensor *g, double scale, struct ascent *state);
 void cuda_ascend(struct device *, const struct tensor *x, const struct tensor *g, double step, double scale,
-                 double max_loss, struct ascent *state);
+                 double max_loss, double limit, struct ascent *state);
 void cuda_resize(struct device *, const struct tensor *x, const struct tensor *y);
 void cuda_detail(struct device *, const struct tensor *x, const struct tensor *original, const struct tensor *shrunk);
 

@@ -20,6 +20,7 @@ struct settings {
     const char *output; /* NULL: derived from the picture's name */
     const char *layer;
     struct dream_options dream;
+    bool clip, no_clip;       /* neither: as the weights want it */
     const char *save_octaves; /* NULL: not */
     const char *log;          /* NULL: none */
     int bits;                 /* 0: as the picture has it */
@@ -71,6 +72,15 @@ static const struct option dream_table[] = {
      .least = -INFINITY,
      .most = INFINITY,
      .none = true},
+    {.name = "clip",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct settings, clip),
+     .help = "hold pixels to their range after each step; the default with the built-in network, whose ascent else "
+             "gathers in a few spots"},
+    {.name = "no-clip",
+     .kind = OPTION_FLAG,
+     .offset = offsetof(struct settings, no_clip),
+     .help = "let pixels leave their range between steps, as the article does; the default with all other weights"},
     {.name = NULL},
 };
 
@@ -235,6 +245,7 @@ static int dream_and_write(struct job *job, struct session *session, const struc
                            struct image *picture)
 {
     const struct settings *settings = job->settings;
+    struct dream_options dream_options = settings->dream;
     struct dream_observer observer = {.context = job,
                                       .wanted = on_wanted,
                                       .octave_begin = on_octave_begin,
@@ -249,11 +260,16 @@ static int dream_and_write(struct job *job, struct session *session, const struc
                                 .device = session->device,
                                 .threads = options->threads,
                                 .weights = weights_path(session->weights),
-                                .options = &settings->dream};
+                                .options = &dream_options};
     struct dream_log log = {0};
 
+    dream_options.clip = settings->clip || (!settings->no_clip && weights_are_embedded(session->weights));
+    if (dream_options.clip && !settings->clip && !settings->quiet)
+        fputs("pareidolia: with that network pixels are held to their range after each step (--no-clip: not)\n",
+              stderr);
+
     progress_init(&job->progress, settings->quiet, settings->layer, settings->dream.max_loss);
-    int result = dream(session->net, session->device, picture, &settings->dream, &observer, &log);
+    int result = dream(session->net, session->device, picture, &dream_options, &observer, &log);
     progress_clear(&job->progress);
     if (result > 0 || (!result && interrupt_requested()))
         result = error_set("interrupted; no picture was written");
@@ -327,6 +343,10 @@ enum exit_status command_dream(int argc, char **argv)
     }
     if (session_check(&options))
         return STATUS_USAGE;
+    if (settings.clip && settings.no_clip) {
+        error_set("--clip and --no-clip: only one of them can be meant");
+        return STATUS_USAGE;
+    }
     if (settings.bits != 0 && settings.bits != 8 && settings.bits != 16) {
         error_set("--bits %d: must be 8 or 16, or 0", settings.bits);
         return STATUS_USAGE;

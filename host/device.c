@@ -304,10 +304,10 @@ void device_mean_abs(struct device *device, const struct tensor *g, double scale
 }
 
 void device_ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step, double scale,
-                   double max_loss, struct ascent *state)
+                   double max_loss, double limit, struct ascent *state)
 {
-    assert(is_picture(device, x) && is_picture(device, g) && same_shape(x, g));
-    device->ops->ascend(device, x, g, step, scale, max_loss, state);
+    assert(is_picture(device, x) && is_picture(device, g) && same_shape(x, g) && limit > 0);
+    device->ops->ascend(device, x, g, step, scale, max_loss, limit, state);
 }
 
 int device_ascent_read(struct device *device, const struct ascent *state, int64_t records, struct ascent *host)

@@ -200,10 +200,10 @@ void device_stimulate(struct device *device, const struct stimulation *stimulati
 void device_mean_abs(struct device *device, const struct tensor *g, double scale, struct ascent *state);
 
 /* One step: appends current to the records unless the ascent has stopped or overflowed, which it does here; stops
- * it where the loss is above max_loss; else x += step * scale * g / max(current.mean_abs_gradient, 1e-7). current
- * becomes zero in any case. max_loss may be INFINITY. */
+ * it where the loss is above max_loss; else x += step * scale * g / max(current.mean_abs_gradient, 1e-7), and every
+ * value of x is then held to [-limit, limit]. current becomes zero in any case. max_loss and limit may be INFINITY. */
 void device_ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step, double scale,
-                   double max_loss, struct ascent *state);
+                   double max_loss, double limit, struct ascent *state);
 
 /* Waits and copies the state with its first `records` records to host. Returns 0 or -1 like device_sync. */
 int device_ascent_read(struct device *device, const struct ascent *state, int64_t records, struct ascent *host);

@@ -37,7 +37,7 @@ struct device_ops {
                       bool accumulate, struct ascent *state);
     void (*mean_abs)(struct device *, const struct tensor *g, double scale, struct ascent *state);
     void (*ascend)(struct device *, const struct tensor *x, const struct tensor *g, double step, double scale,
-                   double max_loss, struct ascent *state);
+                   double max_loss, double limit, struct ascent *state);
 
     /* NULL where device->records is not set. */
     int (*record_begin)(struct device *);

@@ -169,7 +169,8 @@ static void step_queue(struct dreamer *d, const struct climb *climb)
     plan_forward(climb->plan, &d->x, d->state);
     plan_backward(climb->plan, &climb->g);
     device_mean_abs(d->device, &climb->g, scale, d->state);
-    device_ascend(d->device, &d->x, &climb->g, d->options->step, scale, d->options->max_loss, d->state);
+    device_ascend(d->device, &d->x, &climb->g, d->options->step, scale, d->options->max_loss,
+                  d->options->clip ? 1 : INFINITY, d->state);
 }
 
 /* Queues one step: the first as it is, the others, where the device can, from a recording that is made once. */

@@ -12,9 +12,10 @@ struct dream_options {
     int iterations;      /* steps at each octave, 0 or more */
     double step;         /* added along the normalised gradient, in units of the picture's [-1, 1] */
     double max_loss;     /* an octave ends before the step whose loss is above; INFINITY: never */
+    bool clip;           /* pixels are held to [-1, 1] after each step */
 };
 
-/* 4 octaves of 1.4, 20 steps of 0.01, maximal loss 20. */
+/* 4 octaves of 1.4, 20 steps of 0.01, maximal loss 20, not clipped. */
 struct dream_options dream_defaults(void);
 
 /* What happened at one octave. Size and silence of every octave are known from the beginning of the dream. */

@@ -60,6 +60,7 @@ static cJSON *log_json(const struct log_header *header, const struct dream_log *
     json_add_number(object, "octave_scale", options->octave_scale);
     json_add_number(object, "step", options->step);
     json_add_number(object, "max_loss", options->max_loss);
+    cJSON_AddBoolToObject(object, "clip", options->clip);
     json_add_number(object, "iterations", options->iterations);
     json_add_number(object, "seconds", log->seconds);
     for (int i = 0; i < log->octaves; i++)

@@ -77,7 +77,8 @@ struct weights *weights_open(const char *path)
         return weights;
     if (!strcmp(path, WEIGHTS_EMBEDDED)) {
         weights->reader = &reader_safetensors;
-        weights->file = safetensors_open_memory(embedded_weights, (size_t)(embedded_weights_end - embedded_weights));
+        weights->file =
+            safetensors_open_memory(embedded_weights, (size_t)(embedded_weights_end - embedded_weights));
     } else {
         weights->reader = format_detect(path);
         if (!weights->reader)
@@ -217,7 +218,9 @@ static int layer_advise(const struct weights *weights, int layer)
 {
     static const int last_layer[] = {12, 19, 26, 30, 40, 50, 60, 70, 76, 85, 94}; /* of mixed0 .. mixed10 */
     int complete = 0;                                                             /* mixed blocks before layer */
-    const char *other = weights_are_embedded(weights) ? "weights/fetch.sh gets the real network (--top: with its classes)" : "name another file";
+    const char *other = weights_are_embedded(weights)
+                            ? "weights/fetch.sh gets the real network (--top: with its classes)"
+                            : "name another file";
     char sentence[1024];
 
     snprintf(sentence, sizeof sentence, "%s", error_message());
@@ -276,9 +279,10 @@ static int layer_check(const struct weights *weights, int layer, const struct la
     if (kernel->rank == rank && layer != WEIGHTS_DENSE) {
         int64_t in = kernel->size[weights->reader->out_first ? 1 : 2];
         if (in != wanted->cin)
-            return error_set("%s is %s: it reads %lld channels, but the layers before it put out %d; these weights do "
-                             "not belong together",
-                             kernel->name, shape_text(rank, kernel->size).text, (long long)in, wanted->cin);
+            return error_set(
+                "%s is %s: it reads %lld channels, but the layers before it put out %d; these weights do "
+                "not belong together",
+                kernel->name, shape_text(rank, kernel->size).text, (long long)in, wanted->cin);
     }
     int64_t in_first[4] = {wanted->kh, wanted->kw, wanted->cin, out};
     int64_t out_first[4] = {out, wanted->cin, wanted->kh, wanted->kw};

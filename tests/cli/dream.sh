@@ -4,11 +4,13 @@
 
 cp "$data/small.png" picture.png
 notice='pareidolia: the weights are the small network that is built in; weights/fetch.sh gets the real ones'
+clipped='pareidolia: with that network pixels are held to their range after each step (--no-clip: not)'
 quick="--device cpu --layer activation_3 --octaves 2 --iterations 2"
 
 # shellcheck disable=SC2086 # $quick is several arguments
 {
     expect 0 '' "$notice
+$clipped
 octave 1/2 (114x85): 2 steps, loss *, * s
 octave 2/2 (160x120): 2 steps, loss *, * s
 picture_dream.png" dream picture.png $quick --threads 2
@@ -17,6 +19,15 @@ picture_dream.png" dream picture.png $quick --threads 2
     same picture_dream.png twice.png
     same picture_dream.png one_thread.png
     cmp -s picture.png picture_dream.png && fail "the dream is the picture"
+
+    expect 0 '' "$notice
+octave*" dream picture.png $quick --no-clip -o free.png --step 0.2
+    expect 0 '' "$notice
+octave*" dream picture.png $quick --clip -o clipped.png --step 0.2
+    expect 0 '' '' dream picture.png $quick --quiet -o quiet.png --step 0.2
+    same clipped.png quiet.png
+    cmp -s clipped.png free.png && fail "clipping changes nothing"
+    expect 2 '' 'pareidolia: --clip and --no-clip: only one of them can be meant' dream picture.png --clip --no-clip
 
     mkdir octaves
     expect 0 '' '' dream picture.png $quick --quiet -o log.jpg --log log.json --save-octaves octaves

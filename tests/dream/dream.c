@@ -54,8 +54,8 @@ static void close_net(struct opened *o)
 }
 
 /* Dreams on a fresh picture; the caller frees both results. */
-static struct image dreamed(const char *weights, const char *layer, int threads, const struct dream_options *options,
-                            struct dream_log *log)
+static struct image dreamed(const char *weights, const char *layer, int threads,
+                            const struct dream_options *options, struct dream_log *log)
 {
     struct opened o;
     struct image picture = new_picture(163, 121);
@@ -95,7 +95,8 @@ static void test_same_bytes(void)
  * of a run that had one step less. */
 static void test_stop(void)
 {
-    struct dream_options options = {.octaves = 1, .octave_scale = 1.4, .iterations = 4, .step = 0.01, .max_loss = INFINITY};
+    struct dream_options options = {
+        .octaves = 1, .octave_scale = 1.4, .iterations = 4, .step = 0.01, .max_loss = INFINITY};
     struct dream_log all = {0}, stopped = {0}, shorter = {0};
     struct image picture = dreamed(WEIGHTS_EMBEDDED, "mixed0", 0, &options, &all), cut, fewer;
 
@@ -116,6 +117,27 @@ static void test_stop(void)
     dream_log_free(&all);
     dream_log_free(&stopped);
     dream_log_free(&shorter);
+}
+
+/* Long steps from a picture that is well within the range: without clip they leave it, with it they do not, and
+ * what the detail adds at the end, nothing at the only octave, is all that may. */
+static void test_clip(void)
+{
+    struct dream_options options = {
+        .octaves = 1, .octave_scale = 1.4, .iterations = 3, .step = 0.2, .max_loss = INFINITY};
+
+    for (int clip = 0; clip < 2; clip++) {
+        struct dream_log log = {0};
+        float most = 0;
+
+        options.clip = clip;
+        struct image picture = dreamed(WEIGHTS_EMBEDDED, "mixed0", 0, &options, &log);
+        for (int i = 0; i < 163 * 121 * 3; i++)
+            most = fmaxf(most, fabsf(picture.pixels[i]));
+        CHECK(clip ? most == 1 : most > 1.2f, "clip %d: the largest value is %g", clip, (double)most);
+        image_free(&picture);
+        dream_log_free(&log);
+    }
 }
 
 /* The article's run on the cloud, against the loss path of Keras in float64. */
@@ -143,10 +165,11 @@ static void test_article(const char *precision)
         double keras = cJSON_GetArrayItem(cJSON_GetArrayItem(steps, 19), 0)->valuedouble;
         const struct octave_log *ours = &log.octave[i++];
 
-        CHECK(ours->steps == 20 && ours->silent == (keras == 0), "octave %d: %lld steps", i, (long long)ours->steps);
+        CHECK(ours->steps == 20 && ours->silent == (keras == 0), "octave %d: %lld steps", i,
+              (long long)ours->steps);
         /* Keras's own float32 and PyTorch in four precisions come within 5%, bf16 furthest off. */
-        CHECK(fabs(ours->records[19].loss - keras) <= (strcmp(precision, "bf16") == 0 ? 0.1 : 0.08) * keras, "octave %d: loss %g, Keras %g", i,
-              ours->records[19].loss, keras);
+        CHECK(fabs(ours->records[19].loss - keras) <= (strcmp(precision, "bf16") == 0 ? 0.1 : 0.08) * keras,
+              "octave %d: loss %g, Keras %g", i, ours->records[19].loss, keras);
         printf("octave %d, %lldx%lld: loss at the end %.4f, Keras %.4f (%+.1f%%)\n", i, (long long)ours->width,
                (long long)ours->height, ours->records[19].loss, keras,
                keras > 0 ? 100 * (ours->records[19].loss / keras - 1) : 0);
@@ -170,6 +193,7 @@ int main(int argc, char **argv)
     } else {
         test_same_bytes();
         test_stop();
+        test_clip();
     }
     return check_result();
 }

@@ -102,7 +102,7 @@ static void test_sizes(void)
 /* A dream of two octaves, watched: both the same bytes whether it is watched or not. */
 static void test_loop(void)
 {
-    struct dream_options options = {2, 1.5, 5, 0.01, INFINITY};
+    struct dream_options options = {2, 1.5, 5, 0.01, INFINITY, false};
     struct seen seen = {.steps_wanted = INT64_MAX};
     struct dream_observer observer = observer_of(&seen);
     struct image watched = picture_new(60, 75), alone = picture_new(60, 75);
@@ -130,8 +130,8 @@ static void test_loop(void)
 /* Without steps, and with a loss that no step may have, the picture comes back as it was. */
 static void test_unchanged(void)
 {
-    struct dream_options none = {3, 1.4, 0, 0.01, INFINITY};
-    struct dream_options stopped = {3, 1.4, 4, 0.01, -1};
+    struct dream_options none = {3, 1.4, 0, 0.01, INFINITY, false};
+    struct dream_options stopped = {3, 1.4, 4, 0.01, -1, false};
     const struct dream_options *options[] = {&none, &stopped};
 
     for (int k = 0; k < 2; k++) {
@@ -154,7 +154,7 @@ static void test_unchanged(void)
 /* An octave in which nothing is stimulated has records of zeros and never asks for a step. */
 static void test_silent(void)
 {
-    struct dream_options options = {1, 1.4, 6, 0.01, 20};
+    struct dream_options options = {1, 1.4, 6, 0.01, 20, false};
     struct seen seen = {.steps_wanted = INT64_MAX};
     struct dream_observer observer = observer_of(&seen);
     struct image picture = picture_new(4, 4), original = picture_new(4, 4);
@@ -172,9 +172,9 @@ static void test_silent(void)
 
 static void test_ended(void)
 {
-    struct dream_options options = {2, 1.4, 1000, 0.01, INFINITY};
-    struct dream_options tiny = {20, 1.4, 1, 0.01, INFINITY};
-    struct dream_options huge = {1, 1.4, 3, 1e38, INFINITY};
+    struct dream_options options = {2, 1.4, 1000, 0.01, INFINITY, false};
+    struct dream_options tiny = {20, 1.4, 1, 0.01, INFINITY, false};
+    struct dream_options huge = {1, 1.4, 3, 1e38, INFINITY, false};
     struct seen seen = {.steps_wanted = 3};
     struct dream_observer observer = observer_of(&seen);
     struct image picture = picture_new(50, 64);

@@ -35,7 +35,7 @@ struct call {
     size_t bytes;
     bool accumulate;
     struct stimulation stimulation;
-    double step, scale, max_loss;
+    double step, scale, max_loss, limit;
     struct ascent *state;
 };
 
@@ -129,7 +129,7 @@ static void run(struct device *device, struct call *call)
         run_mean_abs(device, call);
         break;
     case ASCEND:
-        original.ascend(device, a, b, call->step, call->scale, call->max_loss, call->state);
+        original.ascend(device, a, b, call->step, call->scale, call->max_loss, call->limit, call->state);
         break;
     case RESIZE:
         original.resize(device, a, b);
@@ -237,11 +237,16 @@ static void queued_mean_abs(struct device *device, const struct tensor *g, doubl
 }
 
 static void queued_ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step,
-                          double scale, double max_loss, struct ascent *state)
+                          double scale, double max_loss, double limit, struct ascent *state)
 {
     (void)device;
-    submit((struct call){
-        .kind = ASCEND, .operand = {*x, *g}, .step = step, .scale = scale, .max_loss = max_loss, .state = state});
+    submit((struct call){.kind = ASCEND,
+                         .operand = {*x, *g},
+                         .step = step,
+                         .scale = scale,
+                         .max_loss = max_loss,
+                         .limit = limit,
+                         .state = state});
 }
 
 static void queued_resize(struct device *device, const struct tensor *x, const struct tensor *y)

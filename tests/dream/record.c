@@ -172,7 +172,7 @@ static void test_memory(const struct dream_options *options)
 int main(void)
 {
     struct device_options bf16 = {.precision = "bf16"};
-    struct dream_options options = {2, 1.5, 7, 0.01, INFINITY};
+    struct dream_options options = {2, 1.5, 7, 0.01, INFINITY, true};
     struct dream_options stopping = options;
     struct weights *weights = weights_open("untrained");
     struct network network;

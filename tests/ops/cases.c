@@ -35,6 +35,9 @@
 #define ASCEND(about, rows, columns, limit, how)                                                                   \
     {.name = about, .op = OP_ASCEND, .h = rows, .w = columns, .cin = 3, .max_loss = limit, .flags = how}
 
+#define CLIPPED(about, rows, columns, most)                                                                        \
+    {.name = about, .op = OP_ASCEND, .h = rows, .w = columns, .cin = 3, .max_loss = INFINITY, .limit = most}
+
 #define RESIZE(about, rows, columns, to_rows, to_columns)                                                          \
     {.name = about, .op = OP_RESIZE, .h = rows, .w = columns, .cin = 3, .out_h = to_rows, .out_w = to_columns}
 
@@ -120,6 +123,7 @@ const struct op_case op_cases[] = {
     ASCEND("ascend one pixel", 1, 1, INFINITY, 0),
     ASCEND("ascend on almost no gradient", 6, 7, INFINITY, TINY_GRADIENT),
     ASCEND("ascend on a gradient that left the range", 9, 11, INFINITY, INFINITE_GRADIENT),
+    CLIPPED("ascend within a range", 17, 19, 0.5),
 
     /* from, to. */
     RESIZE("shrink", 28, 42, 20, 30),

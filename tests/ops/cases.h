@@ -40,6 +40,7 @@ struct op_case {
     int64_t out_h, out_w;             /* of the resized picture */
     int64_t small_h, small_w;         /* of the shrunk picture, OP_DETAIL */
     double max_loss;
+    double limit; /* of OP_ASCEND's picture; 0: none */
 };
 
 extern const struct op_case op_cases[];

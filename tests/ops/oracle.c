@@ -194,8 +194,11 @@ static void fill_ascend(struct trial *t, double *expected[SLOTS], struct ascent 
     }
     for (int64_t i = 0; i < o->h * o->w * 3; i++) {
         expected[Y][i] = t->operands[Y].before[i];
-        if (applied)
-            expected[Y][i] += applied * STEP * GRADIENT_SCALE * t->operands[DY].before[i] / fmax(mean, 1e-7);
+        for (int step = 0; step < applied; step++) {
+            expected[Y][i] += STEP * GRADIENT_SCALE * t->operands[DY].before[i] / fmax(mean, 1e-7);
+            if (o->limit > 0)
+                expected[Y][i] = fmin(fmax(expected[Y][i], -o->limit), o->limit);
+        }
     }
 }
 

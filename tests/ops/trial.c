@@ -487,7 +487,8 @@ static void forward_ascend(struct trial *t)
 
         device_stimulate(t->device, &s, tensor_of(t, X), NULL, false, t->state);
         device_mean_abs(t->device, tensor_of(t, DY), GRADIENT_SCALE, t->state);
-        device_ascend(t->device, tensor_of(t, Y), tensor_of(t, DY), STEP, GRADIENT_SCALE, o->max_loss, t->state);
+        device_ascend(t->device, tensor_of(t, Y), tensor_of(t, DY), STEP, GRADIENT_SCALE, o->max_loss,
+                      o->limit > 0 ? o->limit : INFINITY, t->state);
     }
 }
 

@@ -108,8 +108,8 @@ static void check_refused(const char *path, const char *target, const char *what
 {
     const char *error = open_error(path, target);
 
-    CHECK(strstr(error, what) && strstr(error, path) && !strchr(error, '\n'), "%s: \"%s\" lacks \"%s\"", target, error,
-          what);
+    CHECK(strstr(error, what) && strstr(error, path) && !strchr(error, '\n'), "%s: \"%s\" lacks \"%s\"", target,
+          error, what);
 }
 
 static void check_opens(const char *path, const char *target)
@@ -125,16 +125,18 @@ static void test_refused(void)
     number_set(&parts, "conv2d_7.weight", "shape", 0, 48);
     number_set(&parts, "conv2d_7.weight", "shape", 1, 48);
     const char *path = parts_write(&parts, "neighbour");
-    check_refused(path, "mixed0", "conv2d_7.weight is 48x48x1x1: it reads 48 channels, but the layers before it put "
-                                  "out 96");
+    check_refused(path, "mixed0",
+                  "conv2d_7.weight is 48x48x1x1: it reads 48 channels, but the layers before it put "
+                  "out 96");
     check_opens(path, "activation_6");
 
     parts = parts_new();
     narrow(&parts, 12, 8);
     path = parts_write(&parts, "concatenation");
     check_opens(path, "mixed0");
-    check_refused(path, "mixed1", "conv2d_13.weight is 32x128x1x1: it reads 128 channels, but the layers before it put "
-                                  "out 120");
+    check_refused(path, "mixed1",
+                  "conv2d_13.weight is 32x128x1x1: it reads 128 channels, but the layers before it put "
+                  "out 120");
 
     parts = parts_new();
     cJSON_DeleteItemFromObject(parts.header, "conv2d_7.bias");
@@ -142,7 +144,8 @@ static void test_refused(void)
 
     parts = parts_new();
     number_set(&parts, "conv2d_8.bias", "shape", 0, 31);
-    number_set(&parts, "conv2d_8.bias", "data_offsets", 1, number_of(&parts, "conv2d_8.bias", "data_offsets", 0) + 62);
+    number_set(&parts, "conv2d_8.bias", "data_offsets", 1,
+               number_of(&parts, "conv2d_8.bias", "data_offsets", 0) + 62);
     check_refused(parts_write(&parts, "short"), "mixed0", "conv2d_8.bias is 31, the network wants 32");
 
     /* Little-endian float16: infinity is 0x7c00, one NaN 0xfe00. */
