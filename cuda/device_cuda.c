@@ -1,5 +1,6 @@
 /* The CUDA device: opening, memory, recording, and failures. Its operations are in conv.c, first.cu, passes.cu,
- * pool.cu, ascent.cu and picture.cu. Everything is queued on one stream; only what waits says that something failed. */
+ * pool.cu, ascent.cu and picture.cu. Everything is queued on one stream. Once something has failed nothing more is
+ * queued until the next call that waits, which says so. */
 #include "cuda.h"
 
 #include "tuning.h"
@@ -114,7 +115,8 @@ static int cuda_upload(struct device *device, void *to, const void *from, size_t
 {
     struct cuda *cuda = cuda_of(device);
 
-    CUDA_OK(cuda, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, cuda->stream));
+    if (!cuda->failed)
+        CUDA_OK(cuda, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, cuda->stream));
     return cuda_sync(device);
 }
 
@@ -122,7 +124,8 @@ static int cuda_download(struct device *device, void *to, const void *from, size
 {
     struct cuda *cuda = cuda_of(device);
 
-    CUDA_OK(cuda, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, cuda->stream));
+    if (!cuda->failed)
+        CUDA_OK(cuda, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, cuda->stream));
     return cuda_sync(device);
 }
 
@@ -130,7 +133,8 @@ static void cuda_clear(struct device *device, void *memory, size_t bytes)
 {
     struct cuda *cuda = cuda_of(device);
 
-    CUDA_OK(cuda, cudaMemsetAsync(memory, 0, bytes, cuda->stream));
+    if (!cuda->failed)
+        CUDA_OK(cuda, cudaMemsetAsync(memory, 0, bytes, cuda->stream));
 }
 
 /* Recording ----------------------------------------------------------------------------------------------- */
@@ -174,7 +178,8 @@ static void cuda_replay(struct device *device, struct recording *recording)
 {
     struct cuda *cuda = cuda_of(device);
 
-    CUDA_OK(cuda, cudaGraphLaunch(recording->exec, cuda->stream));
+    if (!cuda->failed)
+        CUDA_OK(cuda, cudaGraphLaunch(recording->exec, cuda->stream));
 }
 
 /* Opening ------------------------------------------------------------------------------------------------- */

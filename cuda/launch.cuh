@@ -12,6 +12,8 @@ static void cuda_launch_at(struct cuda *cuda, const char *expression, const char
 {
     cudaLaunchConfig_t config = {};
 
+    if (cuda->failed) /* what the kernel would read may never have been written */
+        return;
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared_bytes;

@@ -249,6 +249,8 @@ void program_run(const struct program *program, struct cuda *cuda, const struct 
 {
     enum recipe_fusion fusion = program->recipe.fusion;
 
+    if (cuda->failed)
+        return;
     if (program->recipe.kind == RECIPE_FIRST)
         run_first(cuda, filter, desc, in, out, mask);
     else if (program->recipe.kind == RECIPE_MATMUL)
