@@ -10,5 +10,6 @@ enum exit_status command_dream(int argc, char **argv);
 enum exit_status command_classify(int argc, char **argv);
 enum exit_status command_layers(int argc, char **argv);
 enum exit_status command_dump(int argc, char **argv);
+enum exit_status command_compare(int argc, char **argv);
 
 #endif

@@ -4,6 +4,7 @@
 #include "error.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,16 @@ void json_add_text(cJSON *object, const char *name, const char *text)
     *end = '\0';
     cJSON_AddStringToObject(object, name, clean);
     free(clean);
+}
+
+void json_add_programs(cJSON *object, const struct device *device)
+{
+    char digits[17];
+
+    if (!device->programs)
+        return;
+    snprintf(digits, sizeof digits, "%016" PRIx64, device->programs);
+    cJSON_AddStringToObject(object, "programs", digits);
 }
 
 int json_print(FILE *file, cJSON *value)

@@ -2,6 +2,8 @@
 #ifndef PAREIDOLIA_JSON_H
 #define PAREIDOLIA_JSON_H
 
+#include "device.h"
+
 #include <cjson/cJSON.h>
 #include <stdio.h>
 
@@ -11,6 +13,9 @@ void json_add_number(cJSON *object, const char *name, double value);
 
 /* Adds text under name, null for NULL. What is not UTF-8, which file names may be, is replaced by U+FFFD. */
 void json_add_text(cJSON *object, const char *name, const char *text);
+
+/* Adds "programs", the convolution programs of a device as 16 digits, where it has a choice. */
+void json_add_programs(cJSON *object, const struct device *device);
 
 /* Prints value and a line end to file and deletes it. Returns 0, or -1 with an error where memory or the file
  * fails. value may be NULL: memory has failed already. */

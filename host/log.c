@@ -5,8 +5,6 @@
 #include "json.h"
 #include "output.h"
 
-#include <inttypes.h>
-
 static cJSON *steps_json(const struct octave_log *octave)
 {
     cJSON *steps = cJSON_CreateArray();
@@ -49,12 +47,7 @@ static cJSON *log_json(const struct log_header *header, const struct dream_log *
     json_add_text(object, "layer", header->layer);
     json_add_text(object, "device", header->device->name);
     json_add_text(object, "precision", header->device->precision);
-    if (header->device->programs) {
-        char programs[17];
-
-        snprintf(programs, sizeof programs, "%016" PRIx64, header->device->programs);
-        json_add_text(object, "programs", programs);
-    }
+    json_add_programs(object, header->device);
     json_add_number(object, "threads", header->threads);
     json_add_text(object, "weights", header->weights);
     json_add_number(object, "octave_scale", options->octave_scale);

@@ -18,6 +18,7 @@ static const struct command {
     {"classify", "say what the whole network takes a picture for", command_classify},
     {"layers", "list the network's layers, their shapes and receptive fields", command_layers},
     {"dump", "write a layer's activation and the gradient of one step, for comparison", command_dump},
+    {"compare", "hold one device against another, from layers to whole dreams", command_compare},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };

@@ -200,8 +200,10 @@ static void print_help(const struct command_line *line)
     size_t next = 0;
 
     settings_list(line, settings);
-    printf("usage: pareidolia %s%s%s [OPTION]...\n\n", line->command, line->operand ? " " : "",
-           line->operand ? line->operand : "");
+    printf("usage: pareidolia %s", line->command);
+    if (line->operand)
+        printf(line->operand_optional ? " [%s]" : " %s", line->operand);
+    printf(" [OPTION]...\n\n");
     print_wrapped(line->about, 0, 0);
     for (const struct option_group *group = line->groups; group->options; group++) {
         printf("\n%s:\n", group->title);
@@ -305,7 +307,7 @@ enum options_result options_parse(const struct command_line *line, int argc, cha
             next++;
         }
     }
-    if (line->operand && (!found || !*found)) {
+    if (line->operand && (found ? !*found : !line->operand_optional)) {
         error_set("%s needs %s (pareidolia %s --help says more)", line->command, line->operand, line->command);
         return OPTIONS_WRONG;
     }

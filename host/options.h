@@ -37,6 +37,7 @@ enum { OPTION_GROUPS = 3 };
 struct command_line {
     const char *command; /* "dream" */
     const char *operand; /* what the help calls the one argument that is not an option; NULL: there is none */
+    bool operand_optional;
     const char *about;
     struct option_group groups[OPTION_GROUPS + 1];
 };
@@ -48,7 +49,8 @@ enum options_result {
 };
 
 /* Parses argv[0..argc), what follows the command's name: --name value, --name=value, -o value, flags, and the
- * operand, in any order; after "--" everything is an operand. operand may be NULL where the line has none. */
+ * operand, in any order; after "--" everything is an operand. operand may be NULL where the line has none; *operand
+ * is NULL where an optional one is missing. */
 enum options_result options_parse(const struct command_line *line, int argc, char **argv, const char **operand);
 
 #endif

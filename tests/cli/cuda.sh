@@ -20,7 +20,8 @@ fi
 export SOFTGPU_DEVICES=0
 expect 1 '' 'pareidolia: no CUDA device can be used: *' dream "$image" --device cuda $small
 expect 1 '' 'pareidolia: no CUDA device can be used: *' dream "$image" --device cuda:1 $small
-expect 0 '' '*no CUDA device can be used: *cpu*' dream "$image" $small -o auto.png --quiet
+expect 0 '' 'pareidolia: no CUDA device can be used: *; computing on the cpu
+*' dream "$image" $small -o auto.png
 expect 0 '' '' dream "$image" --device cpu $small -o cpu.png --quiet
 same auto.png cpu.png
 expect 2 '' '*"cuda:x"*' dream "$image" --device cuda:x $small

@@ -1,7 +1,6 @@
 /* A reader for the goldens that shares nothing with the program's own reader of safetensors. */
 #include "arrays.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -51,6 +50,7 @@ struct arrays arrays_open(const char *dir, const char *name)
     {
         struct array *array = &arrays.array[arrays.count];
         const cJSON *dimension;
+        size_t offset = 0;
 
         if (strcmp(item->string, "__metadata__") == 0)
             continue;
@@ -61,8 +61,8 @@ struct arrays arrays_open(const char *dir, const char *name)
             array->shape[array->rank++] = (int64_t)dimension->valuedouble;
             array->count *= (int64_t)dimension->valuedouble;
         }
-        array->values = (const float *)(const void *)(data + (size_t)cJSON_GetArrayItem(
-                                            cJSON_GetObjectItem(item, "data_offsets"), 0)->valuedouble);
+        offset = (size_t)cJSON_GetArrayItem(cJSON_GetObjectItem(item, "data_offsets"), 0)->valuedouble;
+        array->values = (const float *)(const void *)(data + offset);
         arrays.count++;
     }
     cJSON_Delete(json);
@@ -108,50 +108,4 @@ cJSON *read_json(const char *dir, const char *name)
         exit(EXIT_FAILURE);
     }
     return json;
-}
-
-/* The sums that every kind of difference is made of. */
-struct sums {
-    double aa, bb, ab, dd, largest;
-    int64_t at;
-};
-
-static void sums_add(struct sums *s, double a, double b, int64_t at)
-{
-    s->aa += a * a;
-    s->bb += b * b;
-    s->ab += a * b;
-    s->dd += (a - b) * (a - b);
-    if (!(fabs(a - b) <= s->largest)) { /* NaN counts as large */
-        s->largest = fabs(a - b);
-        s->at = at;
-    }
-}
-
-static struct difference sums_end(const struct sums *s)
-{
-    bool both_zero = s->aa == 0 && s->bb == 0;
-
-    return (struct difference){.relative_l2 = both_zero ? 0 : sqrt(s->dd / s->bb),
-                               .cosine = both_zero ? 1 : s->ab / sqrt(s->aa * s->bb),
-                               .largest = s->largest,
-                               .at = s->at};
-}
-
-struct difference difference_of(const double *a, const float *b, int64_t count)
-{
-    struct sums sums = {0};
-
-    for (int64_t i = 0; i < count; i++)
-        sums_add(&sums, a[i], (double)b[i], i);
-    return sums_end(&sums);
-}
-
-struct difference difference_of_doubles(const double *a, const double *b, int64_t count)
-{
-    struct sums sums = {0};
-
-    for (int64_t i = 0; i < count; i++)
-        sums_add(&sums, a[i], b[i], i);
-    return sums_end(&sums);
 }

@@ -1,6 +1,9 @@
-/* What another program has stored, arrays (safetensors, float32) and facts (JSON), and how far two arrays are apart. */
+/* What another program has stored, arrays (safetensors, float32) and facts (JSON), and how far two arrays are
+ * apart. */
 #ifndef PAREIDOLIA_TESTS_ARRAYS_H
 #define PAREIDOLIA_TESTS_ARRAYS_H
+
+#include "host/difference.h"
 
 #include <cjson/cJSON.h>
 #include <stddef.h>
@@ -30,16 +33,5 @@ const struct array *arrays_find(const struct arrays *arrays, const char *format,
 
 /* What dir/name says, to cJSON_Delete; ends the program like arrays_open. */
 cJSON *read_json(const char *dir, const char *name);
-
-struct difference {
-    double relative_l2; /* |a - b| / |b| */
-    double cosine;
-    double largest;     /* |a - b| */
-    int64_t at;         /* where the largest is */
-};
-
-/* How far a is from b. */
-struct difference difference_of(const double *a, const float *b, int64_t count);
-struct difference difference_of_doubles(const double *a, const double *b, int64_t count);
 
 #endif

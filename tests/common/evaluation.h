@@ -3,14 +3,11 @@
 #ifndef PAREIDOLIA_TESTS_EVALUATION_H
 #define PAREIDOLIA_TESTS_EVALUATION_H
 
-#include "host/net.h"
+#include "host/probe.h"
 
 struct evaluation {
-    struct device *device;
     struct net *net;
-    struct plan *plan;
-    struct tensor x, g;
-    struct ascent *state;
+    struct probe probe;
 };
 
 /* Opens the target (gradient false: only its activation) for pictures of h x w. Prints what is wrong and ends the
