@@ -17,22 +17,24 @@ enum precision { FP64, FP32, TF32, FP16, BF16, PRECISIONS };
 
 static const char *const precision_names[] = {"fp64", "fp32", "tf32", "fp16", "bf16"};
 
-/* What was measured is against Keras in float64, at activation_41 of the trained network. */
+/* What was measured is up to activation_41 of the trained network, on the article's pictures, other photographs and
+ * the picture that is drawn: fp32 and bf16 on processors, fp16 and tf32 emulated. tf32 cuts the factors of a
+ * product to as many digits as fp16 has, and comes out the same. */
 static const double limits[MEASURES][PRECISIONS] = {
-    /* Each layer rounds its output, and tf32 its inputs; over the layers that adds up to 2e-6 (fp32), 6e-3 (fp16)
-     * and 5e-2 (bf16). tf32's factors have as many digits as fp16's, but its sums are stored with all. */
-    [MEASURE_ACTIVATION] = {1e-12, 1e-5, 5e-3, 1e-2, 8e-2},
-    /* A sum over the whole layer, in which most of that cancels: 2e-7 in fp32. */
-    [MEASURE_LOSS] = {1e-12, 1e-6, 1e-3, 1e-3, 1e-2},
+    /* Each layer rounds its output, or its inputs; over the layers that adds up to 3e-6 (fp32), 5e-3 (fp16, tf32)
+     * and 4e-2 (bf16). */
+    [MEASURE_ACTIVATION] = {1e-12, 1e-5, 1.5e-2, 1.5e-2, 8e-2},
+    /* A sum over the whole layer, in which most of that cancels: 2e-7, 5e-4, 2e-3. */
+    [MEASURE_LOSS] = {1e-12, 1e-6, 2e-3, 2e-3, 1e-2},
     /* The cosine. A flipped sign or winner moves a part of the gradient; how many flip follows from how far the
-     * activations are off, and what it does from the picture: above 0.9999 in fp32, 0.98 to 0.995 in fp16, 0.79 to
-     * 0.97 in bf16. */
-    [MEASURE_GRADIENT] = {0.999999, 0.999, 0.99, 0.97, 0.75},
-    /* With the same signs rounding is all that is left, there and back: the tight test of the arithmetic. 2e-6 in
-     * fp32, 0.03 to 0.094 in bf16. */
-    [MEASURE_GRADIENT_GIVEN] = {1e-10, 2e-5, 5e-3, 2e-2, 0.12},
+     * activations are off, and what it does from the picture: above 0.9999 in fp32, 0.98 to 0.995 in fp16 and tf32,
+     * 0.79 to 0.97 in bf16. */
+    [MEASURE_GRADIENT] = {0.999999, 0.999, 0.96, 0.96, 0.75},
+    /* With the same signs rounding is all that is left, there and back: the tight test of the arithmetic. 2e-6,
+     * 4e-3, 0.03 to 0.094. */
+    [MEASURE_GRADIENT_GIVEN] = {1e-10, 2e-5, 2e-2, 2e-2, 0.12},
     /* The same divided by its mean, which is off by less. An fp32 picture rounds it by 1e-7. */
-    [MEASURE_STEP] = {1e-10, 2e-5, 5e-3, 2e-2, 0.12},
+    [MEASURE_STEP] = {1e-10, 2e-5, 2e-2, 2e-2, 0.12},
     /* All climb the same hill by different ways: on the article's photograph (480x269) programs in every precision
      * end every octave within 5% of one another, bf16 furthest off. Not tighter for fp64: 1e-14 at the start is
      * enough to change the way. On smaller pictures, whose octaves have few positions to average over, and where
