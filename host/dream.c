@@ -292,15 +292,15 @@ struct size_text {
     char text[32];
 };
 
-/* "24.3 GB", "512 MB". */
+/* "24.31 GB", "512.3 MB". */
 static struct size_text size_text(size_t bytes)
 {
     struct size_text size;
 
     if (bytes < 1000000000)
-        snprintf(size.text, sizeof size.text, "%.0f MB", ceil((double)bytes / 1e6));
+        snprintf(size.text, sizeof size.text, "%.1f MB", (double)bytes / 1e6);
     else
-        snprintf(size.text, sizeof size.text, "%.1f GB", (double)bytes / 1e9);
+        snprintf(size.text, sizeof size.text, "%.2f GB", (double)bytes / 1e9);
     return size;
 }
 
