@@ -33,8 +33,10 @@ else
     if [ "$status" -eq 0 ]; then
         skip "weights that lack a layer: $user_weights is complete"
     else
-        expect 1 '' "pareidolia: mixed9 is not in these weights: $user_weights: *conv2d_82*" dump picture.png --device cpu --layer mixed9 --weights "$user_weights"
-        expect 1 '' "pareidolia: $user_weights: *" classify picture.png --device cpu --weights "$user_weights"
+        expect 1 '' "pareidolia: *$user_weights: *conv2d_82*" \
+            dump picture.png --device cpu --layer mixed9 --weights "$user_weights"
+        expect 1 '' "pareidolia: predictions is not in these weights: $user_weights: *" \
+            classify picture.png --device cpu --weights "$user_weights"
     fi
 fi
 
