@@ -13,13 +13,20 @@ struct conv {
     struct program program;
 };
 
-/* Mixes what was chosen into the number that tells this device's set of programs from others. Sums, so that the order
- * of preparing does not matter. */
+/* Mixes what was chosen into the number that tells this device's set of programs from others. Sums, so that the
+ * order of preparing does not matter. */
 static void programs_count(struct device *device, const struct conv *conv)
 {
     const struct recipe *r = &conv->program.recipe;
-    const int64_t numbers[] = {conv->desc.x.h, conv->desc.x.w, conv->filter->desc.cin, conv->filter->desc.cout,
-                               conv->desc.back, r->kind, r->fusion, r->choice.engine, r->rank};
+    const int64_t numbers[] = {conv->desc.x.h,
+                               conv->desc.x.w,
+                               conv->filter->desc.cin,
+                               conv->filter->desc.cout,
+                               conv->desc.back,
+                               r->kind,
+                               r->fusion,
+                               r->choice.engine,
+                               r->rank};
     uint64_t hash = hash_bytes(HASH_BEGIN, numbers, sizeof numbers);
 
     hash = hash_bytes(hash, r->choice.knob, (size_t)r->choice.knobs * sizeof *r->choice.knob);

@@ -1,5 +1,5 @@
-/* What the files of the CUDA device's convolutions share: parameters (filter.c), the ways to compute one (program.c),
- * their timing (tune.c) and the file that keeps the fastest (tuning.c). */
+/* What the files of the CUDA device's convolutions share: parameters (filter.c), the ways to compute one
+ * (program.c), their timing (tune.c) and the file that keeps the fastest (tuning.c). */
 #ifndef PAREIDOLIA_CUDA_CONV_H
 #define PAREIDOLIA_CUDA_CONV_H
 
@@ -63,11 +63,11 @@ struct recipe {
 /* A recipe made ready for one convolution. */
 struct program {
     struct recipe recipe;
-    char *text;                  /* what its plan was loaded from (graph_plan_text), or NULL; owned */
-    struct graph_plan *plan;     /* GRAPH, FLIPPED */
-    struct matmul *matmul;       /* MATMUL: the outputs that get bias and ReLU, or all of backward; may be NULL */
-    struct matmul *linear;       /* MATMUL forward: the linear outputs; may be NULL */
-    size_t scratch;              /* bytes that each run wants */
+    char *text;              /* what its plan was loaded from (graph_plan_text), or NULL; owned */
+    struct graph_plan *plan; /* GRAPH, FLIPPED */
+    struct matmul *matmul;   /* MATMUL: the outputs that get bias and ReLU, or all of backward; may be NULL */
+    struct matmul *linear;   /* MATMUL forward: the linear outputs; may be NULL */
+    size_t scratch;          /* bytes that each run wants */
 };
 
 /* The kinds of recipe worth trying, the default's first; writes them to recipes[0..RECIPES_MOST) without choice or
@@ -90,8 +90,8 @@ enum { PROGRAM_REFUSED = 1 };
 int program_init(struct program *program, struct cuda *cuda, const struct filter *filter,
                  const struct conv_desc *desc, const struct recipe *recipe, char *text);
 
-/* Makes the default ready: the first kind of recipe and the first of the library's proposals for it that can be made;
- * run-time compiled ones only where the engine is CONV_LIBRARY. 0, or -1 with an error. */
+/* Makes the default ready: the first kind of recipe and the first of the library's proposals for it that can be
+ * made; run-time compiled ones only where the engine is CONV_LIBRARY. 0, or -1 with an error. */
 int program_init_default(struct program *program, struct cuda *cuda, const struct filter *filter,
                          const struct conv_desc *desc, enum conv_engine engine);
 void program_free(struct program *program);
@@ -101,8 +101,8 @@ void program_run(const struct program *program, struct cuda *cuda, const struct 
                  const struct conv_desc *desc, const struct tensor *in, const struct tensor *out,
                  const struct tensor *mask, void *scratch);
 
-/* tune.c: like program_init_default, with the recipe that is known to be fastest (cuda->tuning); with cuda->tune it is
- * timed now where none is known. */
+/* tune.c: like program_init_default, with the recipe that is known to be fastest (cuda->tuning); with cuda->tune it
+ * is timed now where none is known. */
 int program_init_tuned(struct program *program, struct cuda *cuda, const struct filter *filter,
                        const struct conv_desc *desc);
 

@@ -66,8 +66,8 @@ void cuda_conv(struct device *, struct conv *, const struct tensor *x, const str
 void cuda_conv_back(struct device *, struct conv *, const struct tensor *dy, const struct tensor *dx,
                     const struct tensor *mask, void *scratch);
 
-/* first.cu: the convolution that reads the picture, and the way back to it: 3x3, stride 2, no padding, 3 channels in.
- * kernel is [3][3][3][cout] and bias [cout], both float in device memory; cout is a multiple of 8, at most
+/* first.cu: the convolution that reads the picture, and the way back to it: 3x3, stride 2, no padding, 3 channels
+ * in. kernel is [3][3][3][cout] and bias [cout], both float in device memory; cout is a multiple of 8, at most
  * FIRST_COUT_MAX. All outputs get bias and ReLU. x and dx are F32, y and dy of any activation type. */
 enum { FIRST_COUT_MAX = 64 };
 void cuda_first_conv(struct cuda *, const float *kernel, const float *bias, const struct tensor *x,
@@ -75,8 +75,8 @@ void cuda_first_conv(struct cuda *, const float *kernel, const float *bias, cons
 void cuda_first_conv_back(struct cuda *, const float *kernel, const struct tensor *dy, const struct tensor *dx,
                           bool accumulate, const struct tensor *mask);
 
-/* passes.cu: what a bare library convolution leaves to do, as one pass over its output. Channels c of all tensors are
- * multiples of 8. */
+/* passes.cu: what a bare library convolution leaves to do, as one pass over its output. Channels c of all tensors
+ * are multiples of 8. */
 /* y = relu(y + bias) for channels from linear on, mask (may be NULL) = y > 0 there. bias (float [c], device memory)
  * NULL: bias and ReLU are done, only the mask is written and y only read. */
 void cuda_forward_pass(struct cuda *, const struct tensor *y, const float *bias, int linear,
@@ -99,7 +99,8 @@ void cuda_mean_abs(struct device *, const struct tensor *g, double scale, struct
 void cuda_ascend(struct device *, const struct tensor *x, const struct tensor *g, double step, double scale,
                  double max_loss, double limit, struct ascent *state);
 void cuda_resize(struct device *, const struct tensor *x, const struct tensor *y);
-void cuda_detail(struct device *, const struct tensor *x, const struct tensor *original, const struct tensor *shrunk);
+void cuda_detail(struct device *, const struct tensor *x, const struct tensor *original,
+                 const struct tensor *shrunk);
 
 #ifdef __cplusplus
 }

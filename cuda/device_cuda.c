@@ -7,6 +7,7 @@
 
 #include "host/error.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +27,8 @@ struct recording {
 bool cuda_fail(struct cuda *cuda, const char *expression, const char *file, int line, const char *words)
 {
     if (!cuda->failed)
-        snprintf(cuda->failure, sizeof cuda->failure, "%s: %s failed at %s:%d: %s", cuda->name, expression, file, line,
-                 words);
+        snprintf(cuda->failure, sizeof cuda->failure, "%s: %s failed at %s:%d: %s", cuda->name, expression, file,
+                 line, words);
     cuda->failed = true;
     return false;
 }
@@ -233,7 +234,8 @@ static const struct device_ops cuda_ops = {
     .detail = cuda_detail,
 };
 
-static int precision_choose(struct cuda *cuda, const char *precision)
+/* precision is one that device.c lists for this device, or NULL: the first. */
+static void precision_choose(struct cuda *cuda, const char *precision)
 {
     static const struct {
         const char *name;
@@ -243,16 +245,15 @@ static int precision_choose(struct cuda *cuda, const char *precision)
                       {"bf16", DTYPE_BF16, false},
                       {"tf32", DTYPE_F32, true},
                       {"fp32", DTYPE_F32, false}};
+    size_t i = 0;
 
-    for (size_t i = 0; i < sizeof precisions / sizeof *precisions; i++) {
-        if (precision && strcmp(precision, precisions[i].name) != 0)
-            continue;
-        cuda->device.precision = precisions[i].name;
-        cuda->device.activation = precisions[i].activation;
-        cuda->tensor_f32 = precisions[i].tensor_f32;
-        return 0;
+    while (precision && strcmp(precision, precisions[i].name) != 0) {
+        i++;
+        assert(i < sizeof precisions / sizeof *precisions);
     }
-    return error_set("the cuda device has no precision \"%s\"; it has: fp16, bf16, tf32, fp32", precision);
+    cuda->device.precision = precisions[i].name;
+    cuda->device.activation = precisions[i].activation;
+    cuda->tensor_f32 = precisions[i].tensor_f32;
 }
 
 /* Chooses the GPU: there, and new enough. */
@@ -267,8 +268,8 @@ static int gpu_choose(struct cuda *cuda, int index)
                          status == cudaSuccess ? "the driver lists none" : cudaGetErrorString(status));
     }
     if (index >= count)
-        return error_set("there is no %s; this machine has %d CUDA device%s, numbered from cuda:0", cuda->name, count,
-                         count == 1 ? "" : "s");
+        return error_set("there is no %s; this machine has %d CUDA device%s, numbered from cuda:0", cuda->name,
+                         count, count == 1 ? "" : "s");
     cuda->index = index;
     if (!CUDA_OK(cuda, cudaGetDeviceProperties(&cuda->properties, index)))
         return cuda_failure(cuda);
@@ -305,7 +306,8 @@ struct device *device_cuda_open(int index, const struct device_options *options)
     cuda->device.picture = DTYPE_F32;
     cuda->device.records = true;
     cuda->engine = options->engine;
-    if (precision_choose(cuda, options->precision) || gpu_choose(cuda, index) || libraries_open(cuda))
+    precision_choose(cuda, options->precision);
+    if (gpu_choose(cuda, index) || libraries_open(cuda))
         goto fail;
     cuda->tune = options->tune;
     if (cuda->tune)

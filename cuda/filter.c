@@ -22,8 +22,8 @@ static uint16_t bf16_of(float value)
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-/* IEEE binary16, rounded to nearest, ties to even. Adding and taking away a power of two whose last place is that of
- * the result rounds in the processor's own way. */
+/* IEEE binary16, rounded to nearest, ties to even. Adding and taking away a power of two whose last place is that
+ * of the result rounds in the processor's own way. */
 static uint16_t f16_of(float value)
 {
     uint32_t bits, sign, exponent;

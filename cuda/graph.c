@@ -1,5 +1,5 @@
-/* Builds operation graphs through cuDNN's backend API. Every descriptor of a graph lives as long as the plan made from
- * it: the documentation does not say that a plan may outlive them. */
+/* Builds operation graphs through cuDNN's backend API. Every descriptor of a graph lives as long as the plan made
+ * from it: the documentation does not say that a plan may outlive them. */
 #include "graph.h"
 
 #include "host/error.h"
@@ -30,8 +30,9 @@ struct graph_plan {
     bool bias, addend, mask, zero;
 };
 
-/* Whether cuDNN says that this graph is not for this engine, GPU or settings, and another way may be tried. Everything
- * else (no memory, say) ends the attempt: taking another way for such a reason would give another picture. */
+/* Whether cuDNN says that this graph is not for this engine, GPU or settings, and another way may be tried.
+ * Everything else (no memory, say) ends the attempt: taking another way for such a reason would give another
+ * picture. */
 static bool is_refusal(cudnnStatus_t status)
 {
     int category = CUDNN_STATUS_CATEGORY((int)status);
@@ -163,8 +164,9 @@ static cudnnBackendDescriptor_t convolution_new(struct descriptors *all, const s
 }
 
 /* out = beta * out + conv(in), or its transpose. */
-static cudnnBackendDescriptor_t convolve(struct descriptors *all, const struct graph *g, cudnnBackendDescriptor_t in,
-                                         cudnnBackendDescriptor_t filter, cudnnBackendDescriptor_t out)
+static cudnnBackendDescriptor_t convolve(struct descriptors *all, const struct graph *g,
+                                         cudnnBackendDescriptor_t in, cudnnBackendDescriptor_t filter,
+                                         cudnnBackendDescriptor_t out)
 {
     cudnnBackendDescriptor_t convolution = convolution_new(all, g);
     float alpha = 1, beta = g->accumulate;
@@ -186,8 +188,8 @@ static cudnnBackendDescriptor_t convolve(struct descriptors *all, const struct g
     };
 
     if (g->back)
-        return DESCRIBED(all, CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, "a transposed convolution",
-                         back);
+        return DESCRIBED(all, CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR,
+                         "a transposed convolution", back);
     return DESCRIBED(all, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR, "a convolution", forward);
 }
 
@@ -201,7 +203,8 @@ static cudnnBackendDescriptor_t pointwise(struct descriptors *all, cudnnPointwis
         {CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode},
         {CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &math},
     };
-    cudnnBackendDescriptor_t what = DESCRIBED(all, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, "a pointwise operation", kind);
+    cudnnBackendDescriptor_t what =
+        DESCRIBED(all, CUDNN_BACKEND_POINTWISE_DESCRIPTOR, "a pointwise operation", kind);
     const struct attribute operation[] = {
         {CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &what},
         {CUDNN_ATTR_OPERATION_POINTWISE_XDESC, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &x},
@@ -245,21 +248,22 @@ static struct operations operations_new(struct descriptors *all, const struct gr
 
     if (g->add) {
         next = output_of(all, g, !g->apply_mask);
-        ops.item[ops.count++] = pointwise(all, CUDNN_POINTWISE_ADD, value, shaped(all, ADDEND, type, &g->out), next);
+        ops.item[ops.count++] =
+            pointwise(all, CUDNN_POINTWISE_ADD, value, shaped(all, ADDEND, type, &g->out), next);
         value = next;
     }
     if (g->bias_relu) {
         next = output_of(all, g, false);
-        ops.item[ops.count++] =
-            pointwise(all, CUDNN_POINTWISE_ADD, value, tensor_new(all, BIAS, type, 1, g->out.c, 1, 1, g->out.c), next);
+        ops.item[ops.count++] = pointwise(all, CUDNN_POINTWISE_ADD, value,
+                                          tensor_new(all, BIAS, type, 1, g->out.c, 1, 1, g->out.c), next);
         value = next;
         next = output_of(all, g, true);
         ops.item[ops.count++] = pointwise(all, CUDNN_POINTWISE_RELU_FWD, value, NULL, next);
     }
     if (g->write_mask)
-        ops.item[ops.count++] = pointwise(all, CUDNN_POINTWISE_CMP_GT, value,
-                                          tensor_new(all, ZERO, CUDNN_DATA_FLOAT, 1, 1, 1, 1, 1),
-                                          shaped(all, MASK, CUDNN_DATA_BOOLEAN, &g->mask));
+        ops.item[ops.count++] =
+            pointwise(all, CUDNN_POINTWISE_CMP_GT, value, tensor_new(all, ZERO, CUDNN_DATA_FLOAT, 1, 1, 1, 1, 1),
+                      shaped(all, MASK, CUDNN_DATA_BOOLEAN, &g->mask));
     if (g->apply_mask)
         ops.item[ops.count++] = pointwise(all, CUDNN_POINTWISE_MUL, value,
                                           shaped(all, MASK, CUDNN_DATA_BOOLEAN, &g->mask), output_of(all, g, true));
@@ -368,8 +372,8 @@ static void found_add(struct found *found, struct descriptors *all, cudnnBackend
     found->choices[found->count++] = choice;
 }
 
-/* Reads the knobs of a configuration. knobs is empty: cuDNN does not say beforehand how many descriptors it will fill
- * in, and does not fill in one again. */
+/* Reads the knobs of a configuration. knobs is empty: cuDNN does not say beforehand how many descriptors it will
+ * fill in, and does not fill in one again. */
 static bool knobs_read(struct descriptors *knobs, cudnnBackendDescriptor_t config, struct graph_choice *choice)
 {
     int64_t count = 0, one;
@@ -427,7 +431,8 @@ static void heuristics_add(struct found *found, cudnnBackendHeurMode_t mode)
     cudnnBackendDescriptor_t *configs = all.item + all.count;
 
     if (heuristics)
-        attribute_get(&all, heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count, NULL);
+        attribute_get(&all, heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count,
+                      NULL);
     count = count < CONFIGS ? count : CONFIGS;
     for (int64_t i = 0; i < count; i++)
         if (!descriptor_new(&all, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR))
@@ -571,8 +576,8 @@ static struct graph_plan *plan_alloc(const struct graph *graph)
     return plan;
 }
 
-int graph_plan_new(const struct graph_planner *planner, const struct graph *graph, const struct graph_choice *choice,
-                   struct graph_plan **out)
+int graph_plan_new(const struct graph_planner *planner, const struct graph *graph,
+                   const struct graph_choice *choice, struct graph_plan **out)
 {
     struct graph_plan *plan = plan_alloc(graph);
     bool failed = !plan;
@@ -650,8 +655,8 @@ cudnnStatus_t graph_plan_run(const struct graph_plan *plan, cudnnHandle_t handle
     status = cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack);
     if (status != CUDNN_STATUS_SUCCESS)
         return status;
-    if ((status = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, ids)) ==
-            CUDNN_STATUS_SUCCESS &&
+    if ((status = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count,
+                                           ids)) == CUDNN_STATUS_SUCCESS &&
         (status = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count,
                                            pointers)) == CUDNN_STATUS_SUCCESS &&
         (status = cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1,
@@ -665,8 +670,8 @@ cudnnStatus_t graph_plan_run(const struct graph_plan *plan, cudnnHandle_t handle
 cudnnBackendDescriptor_t graph_describe(const char *json)
 {
     struct descriptors all = {0};
-    const struct attribute attributes[] = {{CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
-                                            (int64_t)strlen(json), json}};
+    const struct attribute attributes[] = {
+        {CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)strlen(json), json}};
     cudnnBackendDescriptor_t described_gpu =
         DESCRIBED(&all, CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, "the description of a GPU", attributes);
 

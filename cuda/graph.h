@@ -58,18 +58,20 @@ struct graph_data {
 
 struct graph_plan;
 
-/* Makes a plan that is ready to run. 0; GRAPH_REFUSED with cuDNN's words where the engine does not take the graph, so
- * that another may be tried; -1 with its words where anything else fails. */
+/* Makes a plan that is ready to run. 0; GRAPH_REFUSED with cuDNN's words where the engine does not take the graph,
+ * so that another may be tried; -1 with its words where anything else fails. */
 enum { GRAPH_REFUSED = 1 };
-int graph_plan_new(const struct graph_planner *planner, const struct graph *graph, const struct graph_choice *choice,
-                   struct graph_plan **plan);
+int graph_plan_new(const struct graph_planner *planner, const struct graph *graph,
+                   const struct graph_choice *choice, struct graph_plan **plan);
 void graph_plan_free(struct graph_plan *plan);
 size_t graph_plan_scratch(const struct graph_plan *plan);
 
-/* A finalised plan as text to free(), in which a compiled one keeps its machine code; and the plan of the same graph
- * back from it in about a millisecond. NULL with cuDNN's words where it is not of this GPU, graph and version. */
+/* A finalised plan as text to free(), in which a compiled one keeps its machine code; and the plan of the same
+ * graph back from it in about a millisecond. NULL with cuDNN's words where it is not of this GPU, graph and
+ * version. */
 char *graph_plan_text(const struct graph_plan *plan);
-struct graph_plan *graph_plan_load(const struct graph_planner *planner, const struct graph *graph, const char *text);
+struct graph_plan *graph_plan_load(const struct graph_planner *planner, const struct graph *graph,
+                                   const char *text);
 
 /* Queues it on the stream of handle. */
 cudnnStatus_t graph_plan_run(const struct graph_plan *plan, cudnnHandle_t handle, const struct graph_data *data,

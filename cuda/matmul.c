@@ -76,8 +76,8 @@ static bool preference_init(struct cuda *cuda, cublasLtMatmulPreference_t *prefe
                                                               &scratch, sizeof scratch)))
         return false;
     for (size_t i = 0; i < sizeof operands / sizeof *operands; i++)
-        if (!CUBLAS_OK(cuda, cublasLtMatmulPreferenceSetAttribute(*preference, operands[i], &alignment,
-                                                                  sizeof alignment)))
+        if (!CUBLAS_OK(
+                cuda, cublasLtMatmulPreferenceSetAttribute(*preference, operands[i], &alignment, sizeof alignment)))
             return false;
     return true;
 }
@@ -160,6 +160,6 @@ void matmul_run(struct cuda *cuda, const struct matmul *m, const void *filter, c
 {
     float alpha = 1, beta = m->accumulate;
 
-    CUBLAS_OK(cuda, cublasLtMatmul(cuda->cublas, m->operation, &alpha, filter, m->a, in, m->b, &beta, out, m->d, out,
-                                   m->d, &m->algorithm, scratch, m->scratch, cuda->stream));
+    CUBLAS_OK(cuda, cublasLtMatmul(cuda->cublas, m->operation, &alpha, filter, m->a, in, m->b, &beta, out, m->d,
+                                   out, m->d, &m->algorithm, scratch, m->scratch, cuda->stream));
 }

@@ -1,5 +1,5 @@
-/* 1x1 convolutions as matrix products of cuBLASLt. In NHWC a tensor is a column-major matrix of a column a pixel whose
- * leading dimension is the pitch, so that slices of a concatenation are read and written where they are. */
+/* 1x1 convolutions as matrix products of cuBLASLt. In NHWC a tensor is a column-major matrix of a column a pixel
+ * whose leading dimension is the pitch, so that slices of a concatenation are read and written where they are. */
 #ifndef PAREIDOLIA_CUDA_MATMUL_H
 #define PAREIDOLIA_CUDA_MATMUL_H
 
@@ -15,14 +15,15 @@ struct matmul_desc {
     int in_pitch, out_pitch; /* elements from pixel to pixel */
     bool transposed;
     bool accumulate;
-    const void *bias; /* [m] of the tensors' type, device memory, borrowed by the product; NULL: neither bias nor ReLU */
+    const void
+        *bias; /* [m] of the tensors' type, device memory, borrowed by the product; NULL: neither bias nor ReLU */
 };
 
 struct matmul;
 
-/* Prepares the product with the `rank`th of cuBLASLt's proposals for this GPU, 0 being the one that it expects to be
- * fastest. 0; MATMUL_REFUSED with an error where there are not so many, so that another way may be tried; -1 with an
- * error where anything else fails. */
+/* Prepares the product with the `rank`th of cuBLASLt's proposals for this GPU, 0 being the one that it expects to
+ * be fastest. 0; MATMUL_REFUSED with an error where there are not so many, so that another way may be tried; -1
+ * with an error where anything else fails. */
 enum { MATMUL_REFUSED = 1 };
 int matmul_new(struct cuda *cuda, const struct matmul_desc *desc, int rank, struct matmul **matmul);
 void matmul_free(struct matmul *matmul);

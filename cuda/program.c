@@ -41,7 +41,8 @@ int recipes_list(enum conv_engine engine, const struct filter *filter, const str
         recipe_add(recipes, &count, RECIPE_GRAPH, FUSION_NONE);
         return count;
     }
-    if (engine == CONV_LIBRARY && (desc->back ? desc->mask.c > 0 || desc->accumulate : relu_for_all && desc->mask.c > 0))
+    if (engine == CONV_LIBRARY &&
+        (desc->back ? desc->mask.c > 0 || desc->accumulate : relu_for_all && desc->mask.c > 0))
         recipe_add(recipes, &count, flipped ? RECIPE_FLIPPED : RECIPE_GRAPH, FUSION_ALL);
     if (matmul) /* slices cost it nothing; cuDNN's precompiled engines copy them */
         recipe_add(recipes, &count, RECIPE_MATMUL, desc->back ? FUSION_NONE : FUSION_RELU);

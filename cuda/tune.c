@@ -1,6 +1,6 @@
-/* Times every way to compute a convolution on buffers of its own and takes the fastest that is right. A way is right
- * if it gives what the default gives, to rounding: cuDNN has shipped engines that do not, and the layout of packed
- * masks is documented nowhere. */
+/* Times every way to compute a convolution on buffers of its own and takes the fastest that is right. A way is
+ * right if it gives what the default gives, to rounding: cuDNN has shipped engines that do not, and the layout of
+ * packed masks is documented nowhere. */
 #include "tuning.h"
 
 #include "host/error.h"
@@ -44,8 +44,8 @@ struct trial {
     struct tensor in, out, mask; /* with data; mask.c 0: none */
     void *scratch;
     size_t scratch_bytes;
-    char *random;                  /* BLOCK_BYTES of values */
-    char *right, *right_mask;      /* the default's output: a block from each end */
+    char *random;             /* BLOCK_BYTES of values */
+    char *right, *right_mask; /* the default's output: a block from each end */
     char *sample, *sample_mask;
     cudaEvent_t begin, end;
 };
@@ -58,8 +58,8 @@ static void key_of(const struct cuda *cuda, const struct filter *filter, const s
 
     snprintf(key, KEY_LENGTH, "%s %s x %lldx%lldx%d/%d y %lldx%lldx%d/%d mask %d k %dx%d s %d p %dx%d linear %d%s",
              d->back ? "back" : "forward", cuda->device.precision, (long long)d->x.h, (long long)d->x.w, d->x.c,
-             d->x.pitch, (long long)d->y.h, (long long)d->y.w, d->y.c, d->y.pitch, d->mask.c ? d->mask.pitch : 0, f->kh,
-             f->kw, f->stride, f->pad_h, f->pad_w, f->linear, d->accumulate ? " add" : "");
+             d->x.pitch, (long long)d->y.h, (long long)d->y.w, d->y.c, d->y.pitch, d->mask.c ? d->mask.pitch : 0,
+             f->kh, f->kw, f->stride, f->pad_h, f->pad_w, f->linear, d->accumulate ? " add" : "");
 }
 
 /* Buffers ------------------------------------------------------------------------------------------------- */
@@ -200,8 +200,8 @@ static double value_at(enum dtype type, const char *values, size_t i)
     }
     memcpy(&half, values + i * sizeof half, sizeof half);
     if (type == DTYPE_F16) {
-        double magnitude = half >> 10 & 31 ? ldexp((half & 1023) + 1024, (half >> 10 & 31) - 25)
-                                           : ldexp(half & 1023, -24);
+        double magnitude =
+            half >> 10 & 31 ? ldexp((half & 1023) + 1024, (half >> 10 & 31) - 25) : ldexp(half & 1023, -24);
 
         if ((half >> 10 & 31) == 31)
             magnitude = NAN; /* as wrong as an infinity is here */
@@ -309,8 +309,8 @@ static char *compiled_text(const struct graph_planner *planner, const struct tri
     return text;
 }
 
-/* Compiling takes about a second for each plan, so all processors share it, each with a handle of its own; the texts
- * are then loaded with the device's. texts[i] stays NULL where candidate i is not compiled, or cannot be. */
+/* Compiling takes about a second for each plan, so all processors share it, each with a handle of its own; the
+ * texts are then loaded with the device's. texts[i] stays NULL where candidate i is not compiled, or cannot be. */
 static void candidates_compile(const struct candidates *all, const struct trial *t, char **texts)
 {
 #pragma omp parallel
@@ -414,7 +414,8 @@ int program_init_tuned(struct program *program, struct cuda *cuda, const struct 
     }
     if (program_init_default(program, cuda, filter, desc, CONV_AUTO) != 0)
         return -1;
-    if (!cuda->tune || (tune(&trial, program) == 0 && tuning_keep(cuda->tuning, key, &program->recipe, program->text) == 0))
+    if (!cuda->tune ||
+        (tune(&trial, program) == 0 && tuning_keep(cuda->tuning, key, &program->recipe, program->text) == 0))
         return 0;
     program_free(program);
     return -1;

@@ -1,5 +1,6 @@
 /* Reads and writes the tuning file: JSON, an object of recipes by key, and a hash over them by which damage shows.
- * Compiled plans, 90 KB of text each, are files of their own beside it, named by the hash of what is in them. Knows nothing of timing (tune.c) or of what a recipe does (program.c). */
+ * Compiled plans, 90 KB of text each, are files of their own beside it, named by the hash of what is in them. Knows
+ * nothing of timing (tune.c) or of what a recipe does (program.c). */
 #include "tuning.h"
 
 #include "hash.h"
@@ -28,7 +29,7 @@ static const char *const kind_names[] = {
 extern const char *const tuning_tables[];
 
 struct tuning {
-    char *path; /* NULL: built in, never written */
+    char *path;             /* NULL: built in, never written */
     cJSON *root, *programs; /* programs belongs to root */
 };
 

@@ -1,6 +1,7 @@
 /* Which program was fastest for each convolution on this GPU with these libraries: the project's own table of a GPU
- * that it has timed, which is built in, or the file that --tune keeps in the user's cache directory. What is damaged,
- * or of another GPU, library or version of this program, is not used; what is missing in the file is timed again. */
+ * that it has timed, which is built in, or the file that --tune keeps in the user's cache directory. What is
+ * damaged, or of another GPU, library or version of this program, is not used; what is missing in the file is timed
+ * again. */
 #ifndef PAREIDOLIA_CUDA_TUNING_H
 #define PAREIDOLIA_CUDA_TUNING_H
 
@@ -8,7 +9,8 @@
 
 struct tuning;
 
-/* Reads the file of cuda's GPU, if there is one. NULL with an error where memory is short or no file can be made. */
+/* Reads the file of cuda's GPU, if there is one. NULL with an error where memory is short or no file can be made.
+ */
 struct tuning *tuning_open(const struct cuda *cuda);
 
 /* The built-in table of cuda's GPU; NULL, without an error, where there is none. */
@@ -18,7 +20,8 @@ void tuning_close(struct tuning *tuning);
 /* Whether a recipe is kept for key; fills it in, and *text, to free(), if its plan is kept, else NULL. */
 bool tuning_find(const struct tuning *tuning, const char *key, struct recipe *recipe, char **text);
 
-/* Keeps recipe for key, with the text of its plan unless that is NULL, on disk too. Returns 0, or -1 with an error. */
+/* Keeps recipe for key, with the text of its plan unless that is NULL, on disk too. Returns 0, or -1 with an error.
+ */
 int tuning_keep(struct tuning *tuning, const char *key, const struct recipe *recipe, const char *text);
 
 #endif

@@ -1,6 +1,6 @@
-/* Lets every call of the CUDA device into its libraries fail in turn, on the emulated GPU: each dream must either end
- * in one sentence or not need the call (cuDNN's other proposals), and leave nothing alive.
- * usage: faults PRECISION LAYER [EVERY]: with EVERY only each EVERYth call fails. */
+/* Lets every call of the CUDA device into its libraries fail in turn, on the emulated GPU: each dream must either
+ * end in one sentence or not need the call (cuDNN's other proposals), and leave nothing alive. usage: faults
+ * PRECISION LAYER [EVERY]: with EVERY only each EVERYth call fails. */
 #include "tests/check.h"
 
 #include "tests/softgpu/softgpu.h"
@@ -20,7 +20,8 @@ static struct target target = {.weight = 1};
 static int dream_once(const char *precision, float *pixels)
 {
     struct device_options device_options = {.precision = precision};
-    struct dream_options options = {.octaves = 2, .octave_scale = 1.4, .iterations = 3, .step = 0.01, .max_loss = 1e9};
+    struct dream_options options = {
+        .octaves = 2, .octave_scale = 1.4, .iterations = 3, .step = 0.01, .max_loss = 1e9};
     struct image picture = {.height = SIDE, .width = SIDE, .bits = 8};
     struct device *device = device_open("cuda", &device_options);
     struct net *net = NULL;
@@ -80,8 +81,8 @@ int main(int argc, char **argv)
           "the dream after all failures is another one");
     /* Most calls are needed; else the failures above have not reached the device. */
     CHECK(failed > unneeded, "%ld failed, %ld were not needed", failed, unneeded);
-    printf("emulated, %s %s: of %ld calls %ld were let fail: %ld dreams ended, %ld did without\n", argv[1], argv[2], calls,
-           (calls + every - 1) / every, failed, unneeded);
+    printf("emulated, %s %s: of %ld calls %ld were let fail: %ld dreams ended, %ld did without\n", argv[1], argv[2],
+           calls, (calls + every - 1) / every, failed, unneeded);
     weights_close(weights);
     return check_result();
 }

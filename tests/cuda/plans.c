@@ -93,7 +93,8 @@ static void list_step(struct lister *lister, const char *target_name, int64_t h,
 }
 
 /* A compiled plan comes back from its text. */
-static void check_text(const struct graph_planner *planner, const struct graph *graph, const struct graph_plan *plan)
+static void check_text(const struct graph_planner *planner, const struct graph *graph,
+                       const struct graph_plan *plan)
 {
     char *text = graph_plan_text(plan);
     struct graph_plan *again = text ? graph_plan_load(planner, graph, text) : NULL;
@@ -203,7 +204,9 @@ int main(int argc, char **argv)
         printf("usage: plans GPU.json PRECISION WIDTHxHEIGHT TARGET [fused [EVERY]]\n");
         return 2;
     }
-    lister.device.activation = !strcmp(precision, "fp16") ? DTYPE_F16 : !strcmp(precision, "bf16") ? DTYPE_BF16 : DTYPE_F32;
+    lister.device.activation = !strcmp(precision, "fp16")   ? DTYPE_F16
+                               : !strcmp(precision, "bf16") ? DTYPE_BF16
+                                                            : DTYPE_F32;
     planner.tensor_f32 = !strcmp(precision, "tf32");
     planner.described = graph_describe(read_text(argv[1]));
     must(planner.described);
@@ -213,8 +216,8 @@ int main(int argc, char **argv)
         if (argc > 5 && i % every == 0)
             fused += check_fused(&planner, lister.device.activation, &lister.asked[i]);
     }
-    printf("%s %s %lldx%lld %s: %d convolutions, %d precompiled plans, %d compiled ones\n", argv[1], precision, w, h,
-           argv[4], lister.count, plans, fused);
+    printf("%s %s %lldx%lld %s: %d convolutions, %d precompiled plans, %d compiled ones\n", argv[1], precision, w,
+           h, argv[4], lister.count, plans, fused);
     CHECK(plans > lister.count / 2, "%d plans for %d convolutions", plans, lister.count);
     cudnnBackendDestroyDescriptor(planner.described);
     return check_result();
