@@ -1,8 +1,10 @@
 /* Times our step: loss and gradient of a target at a random picture, weights loaded, after a warm-up.
- * usage: bench_step WEIGHTS LAYER WIDTH HEIGHT DEVICE PRECISION THREADS SECONDS
- * Repeats for about SECONDS (at least 3 times) and prints one line: minimum and median seconds, GFLOP/s at the
- * median (multiply-adds counted as 2, forward and backward), the most bytes that the process held at once, and the
- * plan's bytes. bench/peers/ has programs that do the same work and print the same line, to the fourth number. */
+ * usage: bench_step WEIGHTS LAYER WIDTH HEIGHT DEVICE PRECISION THREADS SECONDS [tune]
+ * As a dream does it, steps are recorded where the device can, and several queued before one wait: as many as take
+ * about 50 ms. Repeats that for about SECONDS (at least 3 times) and prints one line: minimum and median seconds a
+ * step, GFLOP/s at the median (multiply-adds counted as 2, forward and backward), the most bytes that the process held
+ * at once, and the plan's bytes. bench/peers/ has programs that do the same work and print the same line, to the
+ * fourth number. */
 #include "host/error.h"
 #include "host/net.h"
 #include "host/transfer.h"
@@ -13,7 +15,17 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { MOST_RUNS = 1000 };
+#define BATCH_SECONDS 0.05
+enum { MOST_RUNS = 1000, MOST_QUEUED = 100 };
+
+/* What a step works on. */
+struct bench {
+    struct device *device;
+    struct plan *plan;
+    struct tensor x, g;
+    struct ascent *state;
+    struct recording *recording; /* of a step; NULL: none */
+};
 
 static double now(void)
 {
@@ -87,17 +99,54 @@ static struct tensor random_picture(struct device *device, int64_t h, int64_t w)
     return t;
 }
 
+static void step_queue(const struct bench *b)
+{
+    device_clear(b->device, b->state, ascent_bytes(1));
+    plan_forward(b->plan, &b->x, b->state);
+    plan_backward(b->plan, &b->g);
+}
+
+/* Seconds a step, of count steps that are queued and then waited for. */
+static double steps_time(const struct bench *b, int count)
+{
+    double start = now();
+
+    for (int i = 0; i < count; i++) {
+        if (b->recording)
+            device_replay(b->device, b->recording);
+        else
+            step_queue(b);
+    }
+    must(device_sync(b->device) == 0);
+    return (now() - start) / count;
+}
+
+/* Runs a step as it is and, where the device can, one from a recording. Returns how many fill a batch. */
+static int warm_up(struct bench *b)
+{
+    steps_time(b, 1);
+    if (b->device->records) {
+        must(device_record_begin(b->device) == 0);
+        step_queue(b);
+        b->recording = device_record_end(b->device);
+        must(b->recording);
+        steps_time(b, 1);
+    }
+    double count = BATCH_SECONDS / steps_time(b, 1);
+    return count < 1 ? 1 : count > MOST_QUEUED ? MOST_QUEUED : (int)count;
+}
+
 int main(int argc, char **argv)
 {
     double times[MOST_RUNS];
     int runs = 0;
 
-    if (argc != 9) {
-        fprintf(stderr, "usage: bench_step WEIGHTS LAYER WIDTH HEIGHT DEVICE PRECISION THREADS SECONDS\n");
+    if (argc < 9 || argc > 10 || (argc == 10 && strcmp(argv[9], "tune") != 0)) {
+        fprintf(stderr, "usage: bench_step WEIGHTS LAYER WIDTH HEIGHT DEVICE PRECISION THREADS SECONDS [tune]\n");
         return 2;
     }
 
-    struct device_options options = {.precision = argv[6], .threads = atoi(argv[7])};
+    struct device_options options = {.precision = argv[6], .threads = atoi(argv[7]), .tune = argc == 10};
     int64_t w = atoll(argv[3]), h = atoll(argv[4]);
     double limit = atof(argv[8]);
     struct device *device = device_open(argv[5], &options);
@@ -109,31 +158,26 @@ int main(int argc, char **argv)
     must(target.node >= 0);
     struct net *net = net_open(device, &network, weights, &target, 1, true);
     must(net);
-    struct plan *plan = plan_new(net, h, w);
-    must(plan && plan_allocate(plan) == 0);
-    struct tensor x = random_picture(device, h, w), g = random_picture(device, h, w);
-    struct ascent *state = device_alloc(device, ascent_bytes(1));
-    must(state);
+    struct bench b = {.device = device, .plan = plan_new(net, h, w)};
+    must(b.plan && plan_allocate(b.plan) == 0);
+    b.x = random_picture(device, h, w);
+    b.g = random_picture(device, h, w);
+    b.state = device_alloc(device, ascent_bytes(1));
+    must(b.state);
 
-    for (double begin = now(); runs < MOST_RUNS && (runs < 4 || now() - begin < limit); runs++) {
-        double start = now();
+    int count = warm_up(&b);
+    for (double begin = now(); runs < MOST_RUNS && (runs < 3 || now() - begin < limit); runs++)
+        times[runs] = steps_time(&b, count);
+    qsort(times, (size_t)runs, sizeof *times, ascending);
+    double median = times[runs / 2];
+    printf("%.6f %.6f %.1f %lld %zu\n", times[0], median,
+           4e-9 * multiply_adds(&network, target.node, h, w) / median, peak_bytes(), plan_bytes(b.plan));
 
-        device_clear(device, state, ascent_bytes(1));
-        plan_forward(plan, &x, state);
-        plan_backward(plan, &g);
-        must(device_sync(device) == 0);
-        times[runs] = now() - start;
-    }
-    /* The first run warms up. */
-    qsort(times + 1, (size_t)runs - 1, sizeof *times, ascending);
-    double median = times[1 + (runs - 1) / 2];
-    printf("%.4f %.4f %.1f %lld %zu\n", times[1], median, 4e-9 * multiply_adds(&network, target.node, h, w) / median,
-           peak_bytes(), plan_bytes(plan));
-
-    device_free(device, state);
-    device_free(device, x.data);
-    device_free(device, g.data);
-    plan_free(plan);
+    device_recording_free(device, b.recording);
+    device_free(device, b.state);
+    device_free(device, b.x.data);
+    device_free(device, b.g.data);
+    plan_free(b.plan);
     net_close(net);
     weights_close(weights);
     device_close(device);
