@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* Bytes to which every place is aligned: a cache line, and enough for any vector type. */
-enum { ARENA_ALIGNMENT = 64 };
+/* Bytes to which every place is aligned: enough for any vector type, and what GPU libraries are given elsewhere. */
+enum { ARENA_ALIGNMENT = 256 };
 
 struct arena_item {
     size_t bytes;    /* 0: takes no place */
