@@ -91,8 +91,8 @@ struct dnnl;        /* its engine and stream */
 struct dnnl_filter; /* one filter's parameters in plain form and in those that its convolutions asked for */
 struct dnnl_conv;   /* one direction */
 
-/* Its primitives run on this many threads. NULL with an error where oneDNN fails to start; then our own convolution
- * serves everything. */
+/* Its primitives run on this many threads, or as many of them as it can use; what the fast ones compute does not
+ * depend on that. NULL with an error where oneDNN fails to start; then our own convolution serves everything. */
 struct dnnl *dnnl_open(int threads);
 void dnnl_close(struct dnnl *);
 

@@ -13,12 +13,18 @@
 #include <omp.h>
 #include <stdlib.h>
 
-enum { CACHE_LINE = 64 };
+/* oneDNN cuts a convolution into blocks that suit the number of threads it is planned for: blocks of outputs, but
+ * with them, in 2.6, also the input channels and kernel rows that are summed up in one go and the treatment of
+ * padding at the sides; so the same sums round differently. What runs is one block after the other, each made by
+ * one thread, shared out among the threads that there are. So all primitives are planned for this many and run on
+ * ours: the result is then the same for any number. Those above it idle here; planning for 64 costs 2 threads
+ * nothing. */
+enum { CACHE_LINE = 64, PLANNED_THREADS = 64 };
 
 struct dnnl {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    int threads;
+    int threads; /* at most PLANNED_THREADS: scratchpads are made for as many */
 };
 
 /* A kernel in a layout of oneDNN's choice; flipped: transposed for the backward pass. */
@@ -95,7 +101,7 @@ static void *memory_new(size_t bytes)
     return memory;
 }
 
-/* oneDNN plans and runs on as many threads as OpenMP would take by default. */
+/* oneDNN plans for as many threads as OpenMP would take by default. */
 static int threads_set(int threads)
 {
     int before = omp_get_max_threads();
@@ -112,7 +118,7 @@ struct dnnl *dnnl_open(int threads)
         error_set("cannot allocate %zu bytes of memory", sizeof *dnnl);
         return NULL;
     }
-    dnnl->threads = threads;
+    dnnl->threads = threads < PLANNED_THREADS ? threads : PLANNED_THREADS;
     if (TRY(dnnl_engine_create, (&dnnl->engine, dnnl_cpu, 0)) ||
         TRY(dnnl_stream_create, (&dnnl->stream, dnnl->engine, dnnl_stream_default_flags))) {
         dnnl_close(dnnl);
@@ -434,19 +440,34 @@ static int step_new(struct step *step, struct dnnl_filter *filter, const struct 
 {
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t desc = NULL;
-    int failed;
+    int before = threads_set(PLANNED_THREADS), failed;
 
     step->kind = wish->kind;
     failed = attributes_new(&attr, wish->add, wish->relu) ||
              (wish->kind == STEP_COPY ? copy_describe(&desc, filter, wish, attr)
                                       : convolution_describe(&desc, filter, wish, attr)) ||
-             (wish->only_fast && !is_fast(desc)) || TRY(dnnl_primitive_create, (&step->primitive, desc)) ||
-             step_bind(step, filter, wish, desc);
+             (wish->only_fast && !is_fast(desc)) || TRY(dnnl_primitive_create, (&step->primitive, desc));
+    threads_set(before);
+    failed = failed || step_bind(step, filter, wish, desc);
     if (desc)
         dnnl_primitive_desc_destroy(desc);
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     return failed ? -1 : 0;
+}
+
+/* Most primitives ask OpenMP for the threads that they were planned for, some for its default; the league of one
+ * team is there to limit what the former get. */
+static dnnl_status_t primitive_run(const struct dnnl *dnnl, const struct step *step, int used,
+                                   const dnnl_exec_arg_t *args)
+{
+    int before = threads_set(dnnl->threads);
+    dnnl_status_t status = dnnl_success;
+
+#pragma omp teams num_teams(1) thread_limit(dnnl->threads)
+    status = dnnl_primitive_execute(step->primitive, dnnl->stream, used, args);
+    threads_set(before);
+    return status;
 }
 
 static int step_run(const struct dnnl *dnnl, const struct step *step, const void *from, void *to, void *scratchpad)
@@ -455,20 +476,19 @@ static int step_run(const struct dnnl *dnnl, const struct step *step, const void
     dnnl_exec_arg_t args[5] = {{backward ? DNNL_ARG_DIFF_DST : DNNL_ARG_SRC, step->from},
                                {backward ? DNNL_ARG_DIFF_SRC : DNNL_ARG_DST, step->to},
                                {DNNL_ARG_SCRATCHPAD, step->scratchpad}};
-    int used = 3, before, failed;
+    int used = 3;
 
     if (step->kernel)
         args[used++] = (dnnl_exec_arg_t){DNNL_ARG_WEIGHTS, step->kernel->memory};
     if (step->bias)
         args[used++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, step->bias};
-    before = threads_set(dnnl->threads);
-    failed = TRY(dnnl_memory_set_data_handle, (step->from, (void *)(uintptr_t)from)) ||
-             TRY(dnnl_memory_set_data_handle, (step->to, to)) ||
-             TRY(dnnl_memory_set_data_handle, (step->scratchpad, scratchpad)) ||
-             TRY(dnnl_primitive_execute, (step->primitive, dnnl->stream, used, args)) ||
-             TRY(dnnl_stream_wait, (dnnl->stream));
-    threads_set(before);
-    return failed ? -1 : 0;
+    if (TRY(dnnl_memory_set_data_handle, (step->from, (void *)(uintptr_t)from)) ||
+        TRY(dnnl_memory_set_data_handle, (step->to, to)) ||
+        TRY(dnnl_memory_set_data_handle, (step->scratchpad, scratchpad)))
+        return -1;
+    if (check(primitive_run(dnnl, step, used, args), "dnnl_primitive_execute"))
+        return -1;
+    return TRY(dnnl_stream_wait, (dnnl->stream));
 }
 
 /* Convolutions -------------------------------------------------------------------------------------------- */
