@@ -18,15 +18,11 @@ struct conv {
 static void programs_count(struct device *device, const struct conv *conv)
 {
     const struct recipe *r = &conv->program.recipe;
-    const int64_t numbers[] = {conv->desc.x.h,
-                               conv->desc.x.w,
-                               conv->filter->desc.cin,
-                               conv->filter->desc.cout,
-                               conv->desc.back,
-                               r->kind,
-                               r->fusion,
-                               r->choice.engine,
-                               r->rank};
+    const struct conv_desc *d = &conv->desc;
+    const struct filter_desc *f = &conv->filter->desc;
+    const int64_t numbers[] = {d->x.h,    d->x.w,    f->cin,           f->cout, d->x.pitch, d->y.pitch,
+                               d->mask.c, d->back,   d->accumulate,    f->kh,   f->kw,      f->stride,
+                               r->kind,   r->fusion, r->choice.engine, r->rank};
     uint64_t hash = hash_bytes(HASH_BEGIN, numbers, sizeof numbers);
 
     hash = hash_bytes(hash, r->choice.knob, (size_t)r->choice.knobs * sizeof *r->choice.knob);
@@ -49,6 +45,8 @@ struct conv *cuda_conv_new(struct device *device, struct filter *filter, const s
     result = cuda->tuning ? program_init_tuned(&conv->program, cuda, filter, desc)
                           : program_init_default(&conv->program, cuda, filter, desc, cuda->engine);
     if (result != 0) {
+        error_prefix("%s, a %dx%d convolution of %d to %d channels%s", cuda->name, filter->desc.kh, filter->desc.kw,
+                     filter->desc.cin, filter->desc.cout, desc->back ? ", backward" : "");
         free(conv);
         return NULL;
     }

@@ -35,10 +35,8 @@ struct cuda {
     char failure[512]; /* the first failure's sentence since the last wait */
 };
 
-static inline struct cuda *cuda_of(struct device *device)
-{
-    return (struct cuda *)device;
-}
+/* The device, whose GPU becomes the calling thread's current one: there may be others. */
+struct cuda *cuda_of(struct device *device);
 
 /* Keeps the sentence of a failed call unless one is kept already: "EXPRESSION failed at FILE:LINE: WORDS". Returns
  * false. */

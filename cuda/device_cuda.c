@@ -22,6 +22,16 @@ struct recording {
     cudaGraphExec_t exec;
 };
 
+struct cuda *cuda_of(struct device *device)
+{
+    static _Thread_local int current = -1;
+    struct cuda *cuda = (struct cuda *)device;
+
+    if (current != cuda->index && CUDA_OK(cuda, cudaSetDevice(cuda->index)))
+        current = cuda->index;
+    return cuda;
+}
+
 /* Failures ------------------------------------------------------------------------------------------------ */
 
 bool cuda_fail(struct cuda *cuda, const char *expression, const char *file, int line, const char *words)
@@ -49,7 +59,7 @@ bool cuda_check_cublas(struct cuda *cuda, cublasStatus_t status, const char *exp
 
 bool cuda_check_cudnn(struct cuda *cuda, cudnnStatus_t status, const char *expression, const char *file, int line)
 {
-    char words[256], detail[512] = "";
+    char words[768], detail[512] = "";
 
     if (status == CUDNN_STATUS_SUCCESS)
         return true;
@@ -74,7 +84,7 @@ static size_t cuda_available(struct device *device)
     size_t available = 0, total;
 
     if (!CUDA_OK(cuda, cudaMemGetInfo(&available, &total)))
-        return 0;
+        return SIZE_MAX; /* unknown; the next call that waits says why */
     return available > RESERVED_BYTES ? available - RESERVED_BYTES : 0;
 }
 
@@ -88,8 +98,11 @@ static void *cuda_alloc(struct device *device, size_t bytes)
         return memory;
     cudaGetLastError();
     if (status == cudaErrorMemoryAllocation) {
+        size_t available = 0, total;
+
+        cudaMemGetInfo(&available, &total);
         error_set("%s (%s) has no room for %zu bytes more; %zu are free", cuda->name, cuda->properties.name, bytes,
-                  cuda_available(device));
+                  available);
     } else {
         cuda_check(cuda, status, "cudaMalloc(&memory, bytes)", __FILE__, __LINE__);
         cuda_failure(cuda);
@@ -144,7 +157,8 @@ static int cuda_record_begin(struct device *device)
 {
     struct cuda *cuda = cuda_of(device);
 
-    CUDA_OK(cuda, cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeThreadLocal));
+    if (!cuda->failed)
+        CUDA_OK(cuda, cudaStreamBeginCapture(cuda->stream, cudaStreamCaptureModeThreadLocal));
     return cuda_failure(cuda);
 }
 
@@ -187,17 +201,21 @@ static void cuda_replay(struct device *device, struct recording *recording)
 
 static void cuda_close(struct device *device)
 {
-    struct cuda *cuda = cuda_of(device);
+    struct cuda *cuda = (struct cuda *)device; /* which may have no GPU yet */
 
-    if (cuda->stream)
+    if (cuda->stream) {
+        cuda_of(device);
         cudaStreamSynchronize(cuda->stream);
+    }
     tuning_close(cuda->tuning);
     if (cuda->cudnn)
         cudnnDestroy(cuda->cudnn);
     if (cuda->cublas)
         cublasLtDestroy(cuda->cublas);
-    cudaFree(cuda->parts);
-    cudaFree(cuda->zero);
+    if (cuda->parts)
+        cudaFree(cuda->parts);
+    if (cuda->zero)
+        cudaFree(cuda->zero);
     if (cuda->stream)
         cudaStreamDestroy(cuda->stream);
     free(cuda);
@@ -281,8 +299,8 @@ static int gpu_choose(struct cuda *cuda, int index)
 
 static int libraries_open(struct cuda *cuda)
 {
-    if (CUDA_OK(cuda, cudaSetDevice(cuda->index)) &&
-        CUDA_OK(cuda, cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)) &&
+    cuda_of(&cuda->device);
+    if (!cuda->failed && CUDA_OK(cuda, cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking)) &&
         CUDA_OK(cuda, cudaMalloc((void **)&cuda->parts, CUDA_PARTS * sizeof *cuda->parts)) &&
         CUDA_OK(cuda, cudaMalloc((void **)&cuda->zero, sizeof *cuda->zero)) &&
         CUDA_OK(cuda, cudaMemsetAsync(cuda->zero, 0, sizeof *cuda->zero, cuda->stream)) &&

@@ -5,11 +5,16 @@
 
 #include "host/error.h"
 
+#include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Of every part of the allocation: what the widest vector loads of the libraries want. */
 enum { PART_ALIGNMENT = 256 };
+
+/* What rounds to infinity in fp16. */
+#define F16_MOST 65520
 
 /* The upper half of a float, rounded to nearest, ties to even. */
 static uint16_t bf16_of(float value)
@@ -106,6 +111,27 @@ static void parts_fill(const struct parts *parts, const struct filter_desc *desc
             }
 }
 
+/* Whether this device can convolve with desc. */
+static int filter_check(const struct filter *filter, const struct filter_desc *desc, enum dtype type)
+{
+    int64_t weights = (int64_t)desc->kh * desc->kw * desc->cin * desc->cout;
+
+    if (filter_is_first(filter)) {
+        assert(desc->kh == 3 && desc->kw == 3 && desc->stride == 2 && !desc->pad_h && !desc->pad_w &&
+               !desc->linear);
+        if (desc->cout > FIRST_COUT_MAX)
+            return error_set(
+                "the first layer has %d channels; the cuda device takes at most %d, use the cpu device", desc->cout,
+                FIRST_COUT_MAX);
+        return 0; /* its weights stay float */
+    }
+    for (int64_t i = 0; type == DTYPE_F16 && i < weights; i++)
+        if (!(fabs(desc->kernel[i]) < F16_MOST))
+            return error_set("a weight of %g is too large for fp16; take another precision, bf16 say",
+                             desc->kernel[i]);
+    return 0;
+}
+
 struct filter *cuda_filter_new(struct device *device, const struct filter_desc *desc)
 {
     struct filter *filter = calloc(1, sizeof *filter);
@@ -116,6 +142,8 @@ struct filter *cuda_filter_new(struct device *device, const struct filter_desc *
         goto no_memory;
     filter->desc = *desc;
     filter->desc.kernel = filter->desc.bias = NULL;
+    if (filter_check(filter, desc, device->activation) != 0)
+        goto fail;
     parts = parts_of(filter, device->activation);
     copy = calloc(1, parts.bytes);
     if (!copy)

@@ -120,7 +120,7 @@ template <int N> struct channel_weights {
     pack<float, 4> padding;
 };
 
-/* What a lane has summed for a block's pixels; with the padding, lanes write to different banks. */
+/* What a lane has summed for a block's pixels; the padding sets the lanes apart, so that at most two of a warp's writes meet in a bank. */
 struct lane_sums {
     float v[BACK_H][BACK_W];
     float padding[8];

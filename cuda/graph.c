@@ -37,6 +37,15 @@ static bool is_refusal(cudnnStatus_t status)
 {
     int category = CUDNN_STATUS_CATEGORY((int)status);
 
+    switch (status) {
+    case CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDA_DRIVER: /* these are about the machine, not the graph */
+    case CUDNN_STATUS_NOT_SUPPORTED_INCOMPATIBLE_CUDART:
+    case CUDNN_STATUS_NOT_SUPPORTED_RUNTIME_PREREQUISITE_MISSING:
+    case CUDNN_STATUS_NOT_SUPPORTED_SUBLIBRARY_UNAVAILABLE:
+        return false;
+    default:
+        break;
+    }
     return category == CUDNN_STATUS_NOT_SUPPORTED || category == CUDNN_STATUS_BAD_PARAM ||
            status == CUDNN_STATUS_INTERNAL_ERROR_COMPILATION_FAILED;
 }
@@ -50,7 +59,8 @@ static bool succeeded(struct descriptors *all, cudnnStatus_t status, const char 
         return true;
     all->failed = all->failed || !is_refusal(status);
     cudnnGetLastErrorString(detail, sizeof detail);
-    error_set("cuDNN refuses %s: %s%s%s", what, cudnnGetErrorString(status), *detail ? ": " : "", detail);
+    error_set("cuDNN %s %s: %s%s%s", is_refusal(status) ? "refuses" : "fails at", what, cudnnGetErrorString(status),
+              *detail ? ": " : "", detail);
     return false;
 }
 
@@ -384,7 +394,7 @@ static bool knobs_read(struct descriptors *knobs, cudnnBackendDescriptor_t confi
     if (!attribute_get(knobs, config, CUDNN_ATTR_ENGINECFG_KNOB_CHOICES, CUDNN_TYPE_BACKEND_DESCRIPTOR, GRAPH_KNOBS,
                        &count, knobs->item))
         return false;
-    for (int64_t i = 0; i < count; i++) {
+    for (int64_t i = 0; i < count && i < GRAPH_KNOBS; i++) {
         cudnnBackendKnobType_t type = CUDNN_KNOB_TYPE_COUNTS;
 
         if (!attribute_get(knobs, knobs->item[i], CUDNN_ATTR_KNOB_CHOICE_KNOB_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &one,
@@ -394,7 +404,7 @@ static bool knobs_read(struct descriptors *knobs, cudnnBackendDescriptor_t confi
             return false;
         choice->knob[i].type = (int64_t)type;
     }
-    choice->knobs = (int)count;
+    choice->knobs = count < GRAPH_KNOBS ? (int)count : GRAPH_KNOBS;
     return true;
 }
 
@@ -439,7 +449,7 @@ static void heuristics_add(struct found *found, cudnnBackendHeurMode_t mode)
             count = 0;
     if (count > 0 && attribute_get(&all, heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                                    count, &filled, configs))
-        for (int64_t i = 0; i < filled; i++)
+        for (int64_t i = 0; i < filled && i < count; i++)
             config_add(found, configs[i]);
     found->failed = found->failed || all.failed;
     descriptors_free(&all);

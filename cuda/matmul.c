@@ -70,10 +70,14 @@ static bool preference_init(struct cuda *cuda, cublasLtMatmulPreference_t *prefe
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     uint64_t scratch = SCRATCH_MOST;
     uint32_t alignment = ALIGNMENT;
+    /* The other schemes add up the parts of a split sum in the type of the result. */
+    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 
     if (!CUBLAS_OK(cuda, cublasLtMatmulPreferenceCreate(preference)) ||
         !CUBLAS_OK(cuda, cublasLtMatmulPreferenceSetAttribute(*preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                              &scratch, sizeof scratch)))
+                                                              &scratch, sizeof scratch)) ||
+        !CUBLAS_OK(cuda, cublasLtMatmulPreferenceSetAttribute(
+                             *preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes, sizeof schemes)))
         return false;
     for (size_t i = 0; i < sizeof operands / sizeof *operands; i++)
         if (!CUBLAS_OK(
@@ -86,7 +90,7 @@ static bool preference_init(struct cuda *cuda, cublasLtMatmulPreference_t *prefe
 static int algorithm_choose(struct cuda *cuda, struct matmul *m, int rank)
 {
     cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t results[PROPOSALS];
+    cublasLtMatmulHeuristicResult_t results[PROPOSALS] = {0}; /* what is not filled in is hashed, too */
     cublasStatus_t status = CUBLAS_STATUS_NOT_SUPPORTED;
     int count = 0;
 

@@ -6,7 +6,6 @@
 #include "host/error.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,7 +63,7 @@ static void key_of(const struct cuda *cuda, const struct filter *filter, const s
 
 /* Buffers ------------------------------------------------------------------------------------------------- */
 
-/* Values of order one, some of them 0, in the type of the activations. */
+/* Values of either sign from 0.5 to 2, in the type of the activations. */
 static void random_fill(struct trial *t)
 {
     uint64_t state = 1;
@@ -396,6 +395,18 @@ fail:
     return result;
 }
 
+/* Whether the convolution has such a kind of program; a file can say anything. */
+static bool recipe_fits(const struct recipe *recipe, const struct filter *filter, const struct conv_desc *desc)
+{
+    struct recipe kinds[RECIPES_MOST];
+    int count = recipes_list(CONV_LIBRARY, filter, desc, kinds);
+
+    for (int i = 0; i < count; i++)
+        if (kinds[i].kind == recipe->kind && kinds[i].fusion == recipe->fusion)
+            return true;
+    return false;
+}
+
 int program_init_tuned(struct program *program, struct cuda *cuda, const struct filter *filter,
                        const struct conv_desc *desc)
 {
@@ -406,11 +417,19 @@ int program_init_tuned(struct program *program, struct cuda *cuda, const struct 
     if (filter_is_first(filter))
         return program_init_default(program, cuda, filter, desc, CONV_AUTO);
     key_of(cuda, filter, desc, key);
-    if (tuning_find(cuda->tuning, key, &recipe, &text) &&
-        program_init(program, cuda, filter, desc, &recipe, text) == 0) {
-        if (program->recipe.algorithm == recipe.algorithm)
+    if (tuning_find(cuda->tuning, key, &recipe, &text)) {
+        int result = PROGRAM_REFUSED;
+
+        if (recipe_fits(&recipe, filter, desc))
+            result = program_init(program, cuda, filter, desc, &recipe, text);
+        else
+            free(text);
+        if (result < 0)
+            return -1;
+        if (result == 0 && program->recipe.algorithm == recipe.algorithm)
             return 0;
-        program_free(program); /* cuBLASLt proposes something else today */
+        if (result == 0)
+            program_free(program); /* cuBLASLt proposes something else today */
     }
     if (program_init_default(program, cuda, filter, desc, CONV_AUTO) != 0)
         return -1;

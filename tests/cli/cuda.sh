@@ -53,6 +53,7 @@ for call in 1 5 20 300; do
     export SOFTGPU_FAIL_AT
     before=$(ls -A)
     run dream "$image" --device cuda $small -o failed.png --quiet
+    [ "$call" = 300 ] || [ "$status" -eq 1 ] || fail "call $call: status $status"
     if [ "$status" -ne 0 ]; then
         [ "$(wc -l <"$work/err")" -eq 1 ] || fail "call $call: $(cat "$work/err")"
         [ "$(ls -A)" = "$before" ] || fail "call $call leaves files behind: $(ls -A)"
@@ -73,9 +74,13 @@ programs() { sed -n 's/.*"programs":[[:space:]]*"\([0-9a-f]*\)".*/\1/p' "$1"; }
 [ -n "$(programs first.json)" ] || fail "no programs in the log"
 [ "$(programs first.json)" = "$(programs second.json)" ] || fail "another set of programs from the same file"
 sed 's/"rank":[[:space:]]*0/"rank": 1/; s/"engine":[[:space:]]*\([0-9]\)/"engine": 7\1/' kept.json >"$file"
+cp "$file" damaged.json
 expect 0 '' '' $tuned -o tuned.png
-grep -q '"hash"' "$file" || fail "the damaged file was not rebuilt"
+cmp -s "$file" damaged.json && fail "the damaged file was not rebuilt"
 head -c 100 kept.json >"$file"
 expect 0 '' '' $tuned -o tuned.png
 grep -q '"hash"' "$file" || fail "the cut file was not rebuilt"
+
+# Two GPUs in one program.
+expect 0 '*' '*' compare "$image" --device cuda:0 --against cuda:1 --weights untrained --layer mixed0 --steps-only
 finish

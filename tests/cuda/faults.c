@@ -70,6 +70,7 @@ int main(int argc, char **argv)
         error_set("%s", "");
         result = dream_once(argv[1], other);
         CHECK(result == 0 || *error_message(), "call %ld fails without a sentence", n);
+        CHECK(result != 0 || memcmp(whole, other, sizeof whole) == 0, "call %ld changes the picture", n);
         CHECK(softgpu_leaks() == 0, "call %ld: %d objects alive, after: %s", n, softgpu_leaks(), error_message());
         failed += result != 0;
         unneeded += result == 0;

@@ -117,7 +117,10 @@ static bool has_plan(const struct graph_planner *planner, enum dtype type, const
 
         if (choices[i].compiled != compiled)
             continue;
-        if (graph_plan_new(planner, &graph, &choices[i], &plan) != 0)
+        int result = graph_plan_new(planner, &graph, &choices[i], &plan);
+
+        CHECK(result >= 0, "a failure that is no refusal: %s", error_message());
+        if (result != 0)
             continue;
         if (getenv("VERBOSE"))
             printf("  engine %lld, %zu bytes of scratch\n", (long long)choices[i].engine, graph_plan_scratch(plan));

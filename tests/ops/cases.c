@@ -51,6 +51,8 @@ const struct op_case op_cases[] = {
     CONV_VALID("first layer, last row and column unread", 20, 22, 3, 32, 3, 3, 2, 0, PICTURE | MASKED),
     CONV_VALID("first layer, added to the gradient", 20, 23, 3, 32, 3, 3, 2, 0, PICTURE | ACCUMULATE),
     CONV_VALID("first layer, one output", 3, 3, 3, 32, 3, 3, 2, 0, PICTURE | MASKED),
+    CONV_VALID("first layer, 64 outputs", 13, 133, 3, 64, 3, 3, 2, 0, PICTURE | MASKED),
+    CONV_VALID("first layer, 16 outputs", 19, 12, 3, 16, 3, 3, 2, 0, PICTURE | MASKED),
     CONV_VALID("3x3 valid", 11, 13, 32, 32, 3, 3, 1, 0, MASKED),
     CONV_VALID("3x3 valid, 80 to 192", 9, 12, 80, 192, 3, 3, 1, 0, MASKED),
     CONV_SAME("3x3 same", 11, 13, 32, 64, 3, 3, 0, MASKED),

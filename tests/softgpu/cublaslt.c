@@ -32,6 +32,7 @@ struct preference {
     enum tag tag;
     uint64_t workspace;
     uint32_t alignment[4];
+    uint32_t schemes; /* of adding up split sums: none is split here */
 };
 
 /* What an algorithm's 64 bytes hold. */
@@ -301,18 +302,26 @@ cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p
     ONE_AT_A_TIME;
     struct preference preference;
     int operand = (int)attr - (int)CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES;
-    bool workspace = attr == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES;
+    void *value = &preference.alignment[operand >= 0 && operand < 4 ? operand : 0];
+    size_t size = sizeof preference.alignment[0];
 
     if (call_fails())
         return CUBLAS_STATUS_INTERNAL_ERROR;
     if (!pref || !buf)
         return CUBLAS_STATUS_INVALID_VALUE;
-    if (!workspace && (operand < 0 || operand > 3))
+    if (attr == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES) {
+        value = &preference.workspace;
+        size = sizeof preference.workspace;
+    } else if (attr == CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK) {
+        value = &preference.schemes;
+        size = sizeof preference.schemes;
+    } else if (operand < 0 || operand > 3) {
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    if (sizeInBytes != (workspace ? sizeof preference.workspace : sizeof preference.alignment[0]))
+    }
+    if (sizeInBytes != size)
         return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(&preference, pref, sizeof preference);
-    memcpy(workspace ? (void *)&preference.workspace : &preference.alignment[operand], buf, sizeInBytes);
+    memcpy(value, buf, size);
     memcpy(pref, &preference, sizeof preference);
     return CUBLAS_STATUS_SUCCESS;
 }
