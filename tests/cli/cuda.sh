@@ -81,6 +81,10 @@ head -c 100 kept.json >"$file"
 expect 0 '' '' $tuned -o tuned.png
 grep -q '"hash"' "$file" || fail "the cut file was not rebuilt"
 
-# Two GPUs in one program.
+# Against the reference, from layers to the normalised step; and two GPUs in one program.
+for precision in fp16 bf16 tf32 fp32; do
+    expect 0 '*' '*' compare "$image" --device cuda --precision $precision --weights untrained --layer mixed0 \
+        --steps-only
+done
 expect 0 '*' '*' compare "$image" --device cuda:0 --against cuda:1 --weights untrained --layer mixed0 --steps-only
 finish
