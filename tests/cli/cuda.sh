@@ -5,6 +5,8 @@
 # shellcheck source=tests/cli/expect.sh
 . "$(dirname "$0")/expect.sh"
 
+export OMP_WAIT_POLICY=passive # emulated kernels are short: threads that spin would fight for a busy machine
+
 image=$data/small.png
 small="--weights untrained --layer mixed0 --octaves 2 --iterations 2"
 
