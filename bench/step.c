@@ -6,7 +6,7 @@
  * at once, and the plan's bytes. bench/peers/ has programs that do the same work and print the same line, to the
  * fourth number. */
 #include "host/error.h"
-#include "host/net.h"
+#include "host/plan.h"
 #include "host/transfer.h"
 
 #include <stdio.h>

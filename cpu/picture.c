@@ -1,5 +1,5 @@
-/* Resizing on the CPU: bilinear with corners aligned, and the detail that is put back after it. Coordinates are in
- * double, as scipy.ndimage.zoom has them; values are blended in float. */
+/* Pictures on the CPU: resizing, bilinear with corners aligned, the detail that is put back after it, and tiles'
+ * parts. Coordinates are in double, as scipy.ndimage.zoom has them; values are blended in float. */
 #include "rows.h"
 
 /* Between which two inputs an output lies in one direction, and how far on towards the second. */
@@ -78,37 +78,78 @@ static void resize(struct device *device, const struct tensor *x, const struct t
             resize_row(x, y, row, y->c);
 }
 
-/* x += resize(original) - resize(shrunk) in one pass: neither resized picture is ever in memory. */
-ROW_INLINE void detail_row(const struct tensor *x, const struct tensor *original, const struct tensor *shrunk,
-                           int64_t row, int channels)
+/* Channel c between the columns of tap in a row that is blended from two rows of x resized to w columns: upper and
+ * lower are where those two read x. */
+ROW_INLINE float blend_twice(const struct row_source *upper, const struct row_source *lower, float weight,
+                             struct tap tap, struct tap first, struct tap second, int channels, int c)
 {
+    float a = blend(upper, first, channels, c), b = blend(lower, first, channels, c);
+
+    a += tap.weight * (blend(upper, second, channels, c) - a);
+    b += tap.weight * (blend(lower, second, channels, c) - b);
+    return a + weight * (b - a);
+}
+
+/* x += resize(original) - resize(shrunk) in one pass: neither resized picture is ever in memory, nor the shrunk one
+ * of h x w pixels. */
+ROW_INLINE void detail_row(const struct tensor *x, const struct tensor *original, int64_t h, int64_t w, int64_t row,
+                           int channels)
+{
+    const struct tensor shrunk = {.h = h, .w = w};
     struct row_source from_original = row_source_of(original, x, row);
-    struct row_source from_shrunk = row_source_of(shrunk, x, row);
+    struct tap rows = tap_at(row, stride_of(h, x->h), h);
+    struct row_source upper = row_source_of(original, &shrunk, rows.first);
+    struct row_source lower = row_source_of(original, &shrunk, rows.second);
+    double stride = stride_of(w, x->w);
     float *restrict out = pixel_at(x, row, 0);
 
     for (int64_t column = 0; column < x->w; column++, out += channels) {
         struct tap tap_original = tap_at(column, from_original.stride, from_original.w);
-        struct tap tap_shrunk = tap_at(column, from_shrunk.stride, from_shrunk.w);
+        struct tap tap = tap_at(column, stride, w);
+        struct tap first = tap_at(tap.first, upper.stride, upper.w);
+        struct tap second = tap_at(tap.second, upper.stride, upper.w);
 
         for (int c = 0; c < channels; c++)
-            out[c] +=
-                blend(&from_original, tap_original, channels, c) - blend(&from_shrunk, tap_shrunk, channels, c);
+            out[c] += blend(&from_original, tap_original, channels, c) -
+                      blend_twice(&upper, &lower, rows.weight, tap, first, second, channels, c);
     }
 }
 
-static void detail(struct device *device, const struct tensor *x, const struct tensor *original,
-                   const struct tensor *shrunk)
+static void detail(struct device *device, const struct tensor *x, const struct tensor *original, int64_t h,
+                   int64_t w)
 {
 #pragma omp parallel for num_threads(cpu_of(device)->threads)
     for (int64_t row = 0; row < x->h; row++)
         if (x->c == 3)
-            detail_row(x, original, shrunk, row, 3);
+            detail_row(x, original, h, w, row, 3);
         else
-            detail_row(x, original, shrunk, row, x->c);
+            detail_row(x, original, h, w, row, x->c);
+}
+
+static void crop(struct device *device, const struct tensor *x, int64_t top, int64_t left, const struct tensor *y)
+{
+#pragma omp parallel for num_threads(cpu_of(device)->threads)
+    for (int64_t row = 0; row < y->h; row++)
+        memcpy(pixel_at(y, row, 0), pixel_at(x, top + row, left), dtype_bytes(y->type, y->w * y->c));
+}
+
+static void add_crop(struct device *device, const struct tensor *x, int64_t top, int64_t left,
+                     const struct tensor *y)
+{
+#pragma omp parallel for num_threads(cpu_of(device)->threads)
+    for (int64_t row = 0; row < x->h; row++) {
+        const float *restrict from = pixel_at(x, row, 0);
+        float *restrict to = pixel_at(y, top + row, left);
+
+        for (int64_t i = 0; i < x->w * x->c; i++)
+            to[i] += from[i];
+    }
 }
 
 void CPU_LEVELED(cpu_picture_ops)(struct device_ops *ops)
 {
     ops->resize = resize;
     ops->detail = detail;
+    ops->crop = crop;
+    ops->add_crop = add_crop;
 }

@@ -305,23 +305,53 @@ static void reference_resize(struct device *device, const struct tensor *x, cons
     }
 }
 
+/* Pixel (row, column) of x resized to h x w. */
+static double resized_pixel(const struct tensor *x, int64_t h, int64_t w, int64_t row, int64_t column, int c)
+{
+    return resized(x, sample_of(row, x->h, h), sample_of(column, x->w, w), c);
+}
+
 static void reference_detail(struct device *device, const struct tensor *x, const struct tensor *original,
-                             const struct tensor *shrunk)
+                             int64_t h, int64_t w)
 {
 #pragma omp parallel for num_threads(reference_threads(device))
     for (int64_t row = 0; row < x->h; row++) {
-        struct sample original_v = sample_of(row, original->h, x->h);
-        struct sample shrunk_v = sample_of(row, shrunk->h, x->h);
+        struct sample v = sample_of(row, h, x->h);
 
         for (int64_t column = 0; column < x->w; column++) {
-            struct sample original_u = sample_of(column, original->w, x->w);
-            struct sample shrunk_u = sample_of(column, shrunk->w, x->w);
+            struct sample u = sample_of(column, w, x->w);
 
-            for (int c = 0; c < x->c; c++)
+            for (int c = 0; c < x->c; c++) {
+                double upper = mix(resized_pixel(original, h, w, v.first, u.first, c),
+                                   resized_pixel(original, h, w, v.first, u.second, c), u.weight);
+                double lower = mix(resized_pixel(original, h, w, v.second, u.first, c),
+                                   resized_pixel(original, h, w, v.second, u.second, c), u.weight);
+
                 pixel_at(x, row, column)[c] +=
-                    resized(original, original_v, original_u, c) - resized(shrunk, shrunk_v, shrunk_u, c);
+                    resized_pixel(original, x->h, x->w, row, column, c) - mix(upper, lower, v.weight);
+            }
         }
     }
+}
+
+static void reference_crop(struct device *device, const struct tensor *x, int64_t top, int64_t left,
+                           const struct tensor *y)
+{
+    (void)device;
+    for (int64_t row = 0; row < y->h; row++)
+        for (int64_t column = 0; column < y->w; column++)
+            for (int c = 0; c < y->c; c++)
+                pixel_at(y, row, column)[c] = pixel_at(x, top + row, left + column)[c];
+}
+
+static void reference_add_crop(struct device *device, const struct tensor *x, int64_t top, int64_t left,
+                               const struct tensor *y)
+{
+    (void)device;
+    for (int64_t row = 0; row < x->h; row++)
+        for (int64_t column = 0; column < x->w; column++)
+            for (int c = 0; c < x->c; c++)
+                pixel_at(y, top + row, left + column)[c] += pixel_at(x, row, column)[c];
 }
 
 static const struct device_ops reference_ops = {
@@ -348,6 +378,8 @@ static const struct device_ops reference_ops = {
     .ascend = reference_ascend,
     .resize = reference_resize,
     .detail = reference_detail,
+    .crop = reference_crop,
+    .add_crop = reference_add_crop,
 };
 
 struct device *device_reference_open(const struct device_options *options)

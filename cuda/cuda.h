@@ -97,8 +97,9 @@ void cuda_mean_abs(struct device *, const struct tensor *g, double scale, struct
 void cuda_ascend(struct device *, const struct tensor *x, const struct tensor *g, double step, double scale,
                  double max_loss, double limit, struct ascent *state);
 void cuda_resize(struct device *, const struct tensor *x, const struct tensor *y);
-void cuda_detail(struct device *, const struct tensor *x, const struct tensor *original,
-                 const struct tensor *shrunk);
+void cuda_detail(struct device *, const struct tensor *x, const struct tensor *original, int64_t h, int64_t w);
+void cuda_crop(struct device *, const struct tensor *x, int64_t top, int64_t left, const struct tensor *y);
+void cuda_add_crop(struct device *, const struct tensor *x, int64_t top, int64_t left, const struct tensor *y);
 
 #ifdef __cplusplus
 }

@@ -250,6 +250,8 @@ static const struct device_ops cuda_ops = {
     .replay = cuda_replay,
     .resize = cuda_resize,
     .detail = cuda_detail,
+    .crop = cuda_crop,
+    .add_crop = cuda_add_crop,
 };
 
 /* precision is one that device.c lists for this device, or NULL: the first. */

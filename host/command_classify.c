@@ -3,6 +3,7 @@
 #include "error.h"
 #include "image.h"
 #include "json.h"
+#include "plan.h"
 #include "session.h"
 #include "transfer.h"
 

@@ -6,6 +6,7 @@
 #include "interrupt.h"
 #include "npy.h"
 #include "paths.h"
+#include "plan.h"
 #include "session.h"
 #include "transfer.h"
 

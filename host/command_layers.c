@@ -69,8 +69,12 @@ static struct row row_of(const struct network *network, int index, int64_t h, in
                       .padding = node->same ? "same" : "valid",
                       .parameters = parameter_count(network, node)};
 
+    struct reach rows = network_reach(network, index, false), columns = network_reach(network, index, true);
+    int64_t height = rows.before + 1 + rows.after, width = columns.before + 1 + columns.after;
+
     network_shape(network, index, h, w, row.shape);
-    network_field(network, index, &row.field, &row.jump);
+    row.field = height > width ? height : width;
+    row.jump = rows.jump;
     return row;
 }
 
@@ -198,7 +202,8 @@ enum exit_status command_layers(int argc, char **argv)
         .command = "layers",
         .about =
             "Lists the layers of Inception-v3 by the names that --layer takes: what each reads, its output for "
-            "a size of picture (- where the picture is too small, absent where a file of weights does not have it), "
+            "a size of picture (- where the picture is too small, absent where a file of weights does not have "
+            "it), "
             "and how much of the picture one of its outputs sees.",
         .groups = {{"the table", layers_table, &settings}},
     };

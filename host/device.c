@@ -343,9 +343,28 @@ void device_resize(struct device *device, const struct tensor *x, const struct t
     device->ops->resize(device, x, y);
 }
 
-void device_detail(struct device *device, const struct tensor *x, const struct tensor *original,
-                   const struct tensor *shrunk)
+void device_detail(struct device *device, const struct tensor *x, const struct tensor *original, int64_t h,
+                   int64_t w)
 {
-    assert(is_picture(device, x) && is_picture(device, original) && is_picture(device, shrunk));
-    device->ops->detail(device, x, original, shrunk);
+    assert(is_picture(device, x) && is_picture(device, original) && h > 0 && w > 0);
+    device->ops->detail(device, x, original, h, w);
+}
+
+/* Whether part, placed at (top, left), lies inside whole. */
+static bool inside(const struct tensor *part, int64_t top, int64_t left, const struct tensor *whole)
+{
+    return top >= 0 && left >= 0 && top + part->h <= whole->h && left + part->w <= whole->w && part->c == whole->c;
+}
+
+void device_crop(struct device *device, const struct tensor *x, int64_t top, int64_t left, const struct tensor *y)
+{
+    assert(is_picture(device, x) && is_picture(device, y) && inside(y, top, left, x));
+    device->ops->crop(device, x, top, left, y);
+}
+
+void device_add_crop(struct device *device, const struct tensor *x, int64_t top, int64_t left,
+                     const struct tensor *y)
+{
+    assert(is_picture(device, x) && is_picture(device, y) && inside(x, top, left, y));
+    device->ops->add_crop(device, x, top, left, y);
 }

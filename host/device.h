@@ -201,7 +201,8 @@ void device_mean_abs(struct device *device, const struct tensor *g, double scale
 
 /* One step: appends current to the records unless the ascent has stopped or overflowed, which it does here; stops
  * it where the loss is above max_loss; else x += step * scale * g / max(current.mean_abs_gradient, 1e-7), and every
- * value of x is then held to [-limit, limit]. current becomes zero in any case. max_loss and limit may be INFINITY. */
+ * value of x is then held to [-limit, limit]. current becomes zero in any case. max_loss and limit may be INFINITY.
+ */
 void device_ascend(struct device *device, const struct tensor *x, const struct tensor *g, double step, double scale,
                    double max_loss, double limit, struct ascent *state);
 
@@ -228,9 +229,16 @@ void device_replay(struct device *device, struct recording *recording);
  * where out is 1 (scipy.ndimage.zoom, order 1). No smoothing when shrinking. */
 void device_resize(struct device *device, const struct tensor *x, const struct tensor *y);
 
-/* x += resize(original) - resize(shrunk), both to x's shape: puts back the detail that shrinking lost. x is neither
- * of the two. */
-void device_detail(struct device *device, const struct tensor *x, const struct tensor *original,
-                   const struct tensor *shrunk);
+/* x += resize(original) - resize(shrunk), both to x's shape, shrunk being original resized to h x w: puts back the
+ * detail that an octave of that size does not hold. The shrunk picture is never in memory. x is not original. */
+void device_detail(struct device *device, const struct tensor *x, const struct tensor *original, int64_t h,
+                   int64_t w);
+
+/* y = the part of x of y's size that begins at (top, left). */
+void device_crop(struct device *device, const struct tensor *x, int64_t top, int64_t left, const struct tensor *y);
+
+/* Adds x to the part of y of x's size that begins at (top, left). */
+void device_add_crop(struct device *device, const struct tensor *x, int64_t top, int64_t left,
+                     const struct tensor *y);
 
 #endif

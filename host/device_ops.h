@@ -46,8 +46,9 @@ struct device_ops {
     void (*replay)(struct device *, struct recording *);
 
     void (*resize)(struct device *, const struct tensor *x, const struct tensor *y);
-    void (*detail)(struct device *, const struct tensor *x, const struct tensor *original,
-                   const struct tensor *shrunk);
+    void (*detail)(struct device *, const struct tensor *x, const struct tensor *original, int64_t h, int64_t w);
+    void (*crop)(struct device *, const struct tensor *x, int64_t top, int64_t left, const struct tensor *y);
+    void (*add_crop)(struct device *, const struct tensor *x, int64_t top, int64_t left, const struct tensor *y);
 };
 
 /* How each device is opened, with a precision that device.c's table says it has; NULL with an error. index is the

@@ -364,7 +364,7 @@ static int octave_dream(struct dreamer *d, int octave, struct image *picture)
             return result;
     }
 
-    device_detail(d->device, &d->x, &d->original, &d->shrunk);
+    device_detail(d->device, &d->x, &d->original, d->shrunk.h, d->shrunk.w);
     if (!last && octave > 0 && picture_resize(d, &d->original, log, &d->shrunk))
         return -1;
     if ((last || d->observer->picture) && octave_download(d, octave, picture))

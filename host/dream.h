@@ -3,7 +3,7 @@
 #define PAREIDOLIA_DREAM_H
 
 #include "image.h"
-#include "net.h"
+#include "plan.h"
 
 /* The constants of the article; see dream_defaults. */
 struct dream_options {

@@ -118,7 +118,8 @@ static const struct row {
     {CONV, "activation_83", "activation_82", 1, 3, 1, SAME, 384},
     {CONV, "activation_84", "activation_82", 3, 1, 1, SAME, 384},
     {AVERAGED, "activation_85", "mixed8", 1, 1, 1, SAME, 192},
-    {CONCAT, "mixed9", "activation_77 activation_79 activation_80 activation_83 activation_84 activation_85", 1, 1, 1, VALID, 0},
+    {CONCAT, "mixed9", "activation_77 activation_79 activation_80 activation_83 activation_84 activation_85", 1, 1,
+     1, VALID, 0},
     {CONV, "activation_86", "mixed9", 1, 1, 1, SAME, 320},
     {CONV, "activation_87", "mixed9", 1, 1, 1, SAME, 384},
     {CONV, "activation_88", "activation_87", 1, 3, 1, SAME, 384},
@@ -128,7 +129,8 @@ static const struct row {
     {CONV, "activation_92", "activation_91", 1, 3, 1, SAME, 384},
     {CONV, "activation_93", "activation_91", 3, 1, 1, SAME, 384},
     {AVERAGED, "activation_94", "mixed9", 1, 1, 1, SAME, 192},
-    {CONCAT, "mixed10", "activation_86 activation_88 activation_89 activation_92 activation_93 activation_94", 1, 1, 1, VALID, 0},
+    {CONCAT, "mixed10", "activation_86 activation_88 activation_89 activation_92 activation_93 activation_94", 1, 1,
+     1, VALID, 0},
     {MEAN, "avg_pool", "mixed10", 1, 1, 1, VALID, 0},
     {DENSE, "predictions", "avg_pool", 1, 1, 1, VALID, 1000},
 };
@@ -137,9 +139,9 @@ _Static_assert(sizeof rows / sizeof *rows == NETWORK_NODES, "NETWORK_NODES count
 
 static enum node_kind kind_of(enum row_kind kind)
 {
-    static const enum node_kind kinds[] = {[INPUT] = NODE_INPUT,     [CONV] = NODE_CONV,     [AVERAGED] = NODE_CONV,
-                                           [POOL] = NODE_MAX_POOL,   [CONCAT] = NODE_CONCAT, [MEAN] = NODE_AVERAGE,
-                                           [DENSE] = NODE_DENSE};
+    static const enum node_kind kinds[] = {
+        [INPUT] = NODE_INPUT,   [CONV] = NODE_CONV,    [AVERAGED] = NODE_CONV, [POOL] = NODE_MAX_POOL,
+        [CONCAT] = NODE_CONCAT, [MEAN] = NODE_AVERAGE, [DENSE] = NODE_DENSE};
 
     return kinds[kind];
 }
@@ -234,8 +236,9 @@ int network_find(const struct network *network, const char *name)
             return i;
     }
     nearest_names(name, names, (size_t)network->count, near);
-    return error_set("there is no layer \"%s\"; the nearest names are %s, %s and %s (`pareidolia layers` lists all)",
-                     name, near[0], near[1], near[2]);
+    return error_set(
+        "there is no layer \"%s\"; the nearest names are %s, %s and %s (`pareidolia layers` lists all)", name,
+        near[0], near[1], near[2]);
 }
 
 /* Output rows (or, with columns, columns) of node for n input rows; 0 where nothing is left. */
@@ -275,25 +278,27 @@ int64_t network_smallest(const struct network *network, int node, int64_t wanted
     return n;
 }
 
-void network_field(const struct network *network, int node, int64_t *field, int64_t *jump)
+struct reach network_reach(const struct network *network, int node, bool columns)
 {
-    int64_t field_h[NETWORK_NODES], field_w[NETWORK_NODES], jumps[NETWORK_NODES];
+    struct reach reach[NETWORK_NODES];
 
     /* Forward over all nodes up to the one asked for: following the branches back would visit each block once for
      * every path that leads through it. */
     for (int i = 0; i <= node; i++) {
         const struct node *n = &network->nodes[i];
-        int64_t step = n->inputs ? jumps[n->from[0]] : 1;
+        int64_t k = columns ? n->kw : n->kh, pad = n->same ? (k - 1) / 2 : 0, averaged = n->averaged;
+        struct reach in = {.jump = 1};
 
-        field_h[i] = field_w[i] = 1;
-        for (int k = 0; k < n->inputs; k++) {
-            field_h[i] = field_h[n->from[k]] > field_h[i] ? field_h[n->from[k]] : field_h[i];
-            field_w[i] = field_w[n->from[k]] > field_w[i] ? field_w[n->from[k]] : field_w[i];
+        for (int j = 0; j < n->inputs; j++) {
+            const struct reach *from = &reach[n->from[j]];
+
+            in.jump = from->jump;
+            in.before = from->before > in.before ? from->before : in.before;
+            in.after = from->after > in.after ? from->after : in.after;
         }
-        field_h[i] += (n->kh - 1 + (n->averaged ? 2 : 0)) * step;
-        field_w[i] += (n->kw - 1 + (n->averaged ? 2 : 0)) * step;
-        jumps[i] = step * n->stride;
+        reach[i] = (struct reach){.jump = in.jump * n->stride,
+                                  .before = in.before + (pad + averaged) * in.jump,
+                                  .after = in.after + (k - 1 - pad + averaged) * in.jump};
     }
-    *field = field_h[node] > field_w[node] ? field_h[node] : field_w[node];
-    *jump = jumps[node];
+    return reach[node];
 }

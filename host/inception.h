@@ -40,8 +40,8 @@ struct network {
  * error that names a layer that is malformed. */
 int network_init(struct network *network, struct weights *weights);
 
-/* Whether the weights that network was filled in from have what the node needs, in shapes that fit the nodes that it
- * reads, and as many channels as can be computed with. Returns 0, or -1 with an error that names the layer. */
+/* Whether the weights that network was filled in from have what the node needs, in shapes that fit the nodes that
+ * it reads, and as many channels as can be computed with. Returns 0, or -1 with an error that names the layer. */
 int network_check_node(const struct network *network, struct weights *weights, int node);
 
 /* The index of the node called name, or -1 with an error that gives the nearest names. */
@@ -55,8 +55,14 @@ void network_shape(const struct network *network, int node, int64_t h, int64_t w
  * trying. */
 int64_t network_smallest(const struct network *network, int node, int64_t rows);
 
-/* Side of the square of input pixels that one output of node depends on, and the input pixels from one output to
- * the next. */
-void network_field(const struct network *network, int node, int64_t *field, int64_t *jump);
+/* What one output of a node depends on in one direction: output i on input pixels i * jump - before to
+ * i * jump + after, as far as the picture has them. */
+struct reach {
+    int64_t jump;          /* input pixels from one output to the next, the same in both directions */
+    int64_t before, after; /* 0 or more; before + 1 + after is the receptive field */
+};
+
+/* Of rows, or of columns. */
+struct reach network_reach(const struct network *network, int node, bool columns);
 
 #endif

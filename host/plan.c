@@ -1,28 +1,13 @@
 /* The schedule for one picture size: operations in order, forward and backward, and every tensor's place in one
  * allocation. Backward is the forward list read from its end; what it keeps of the forward pass is sign bits and
- * the pools' winners, never activations. */
+ * the pools' winners, never activations. plan_run.c runs it. */
 #include "arena.h"
 #include "error.h"
-#include "net_internal.h"
+#include "plan_internal.h"
 
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
-
-enum op_kind {
-    OP_CONV,
-    OP_CONV_BACK,
-    OP_MAX_POOL,
-    OP_MAX_POOL_BACK,
-    OP_AVERAGE_POOL,
-    OP_AVERAGE_POOL_BACK,
-    OP_GLOBAL_AVERAGE,
-    OP_STIMULATE,
-    OP_COMPLETE, /* no work: node's activation is there to be observed */
-};
-
-/* Indices of the two tensors that the caller brings to each run; the plan's own buffers follow. */
-enum { PICTURE, GRADIENT, OWN };
 
 static const struct place none = {.buffer = -1};
 
@@ -30,55 +15,7 @@ static const struct place none = {.buffer = -1};
  * scaled to about this times a. Should that prove too large on the way back, it is lowered so often by so many
  * bits; after that 2^-14 a is left, and a seed would lose its digits. */
 #define SEED_MULTIPLE 0.25
-enum { LOWERINGS = 3, LOWERED_BITS = 4 };
-
-/* Backward operations read dy and write dx: the same fields. */
-struct op {
-    enum op_kind kind;
-    int node;                  /* the first, where a group has several */
-    struct place x, y;         /* STIMULATE: a and da */
-    struct place mask, argmax; /* mask: of what is written; buffer -1: none */
-    bool accumulate;
-    struct conv *conv;     /* of the plan */
-    struct filter *filter; /* AVERAGE_POOL */
-    int scratch;           /* buffer, or -1 */
-    struct stimulation stimulation;
-};
-
-struct buffer {
-    struct tensor tensor; /* over its whole pitch; data is set once the arena stands */
-    struct arena_item item;
-};
-
-struct kept {
-    int node;
-    struct place place;
-    struct tensor tensor;
-};
-
-struct plan {
-    const struct net *net;
-    struct op *ops;
-    int op_count, op_room, forward_ops;
-    struct buffer *buffers;
-    int buffer_count, buffer_room;
-    struct conv *forward[NETWORK_NODES]; /* convolutions by group */
-    struct conv *back[NETWORK_NODES];
-    int activation[NETWORK_NODES];   /* the layout's buffers: index of the activations, */
-    int gradient[NETWORK_NODES];     /* the gradients */
-    int mask[NETWORK_NODES];         /* and the sign masks, or -1 */
-    int argmax[NETWORK_NODES];       /* pools */
-    bool started[NETWORK_NODES];     /* while planning: the root's gradient holds a contribution */
-    int readers_left[NETWORK_NODES]; /* while planning: contributions still to come */
-    struct kept *kept;
-    int kept_count;
-    void *memory; /* NULL: not allocated yet */
-    size_t bytes;
-    double gradient_scale;
-    int lowerings; /* of gradient_scale that are left */
-    plan_observer *observer;
-    void *observer_context;
-};
+enum { LOWERINGS = 3 };
 
 /* Building ------------------------------------------------------------------------------------------------ */
 
@@ -211,7 +148,7 @@ static int add_layout_buffers(struct plan *plan, int64_t h, int64_t w)
     return 0;
 }
 
-static struct tensor tensor_at(const struct plan *plan, struct place place)
+struct tensor plan_tensor(const struct plan *plan, struct place place)
 {
     struct tensor whole = plan->buffers[place.buffer].tensor;
 
@@ -229,12 +166,13 @@ static int add_scratch(struct plan *plan, size_t bytes, int *buffer)
     return bytes && *buffer < 0 ? -1 : 0;
 }
 
-/* Elements of a target's output, of which the loss is the mean. */
+/* Elements of a target's output for the whole picture, of which the loss is the mean. */
 static double target_elements(const struct plan *plan, const struct target *target)
 {
-    const struct tensor *shape = &plan->buffers[activation_of(plan, target->node).buffer].tensor;
+    int64_t shape[3];
 
-    return (double)shape->h * (double)shape->w * (double)target->count;
+    network_shape(plan->net->network, target->node, plan->whole_h, plan->whole_w, shape);
+    return (double)shape[0] * (double)shape[1] * (double)target->count;
 }
 
 /* The gradient of the loss at a target's activation a is this times a. */
@@ -264,14 +202,16 @@ static void choose_scale(struct plan *plan)
 
 /* Seeds for a target whose node is complete. A target that is only part of a concatenation, or of its own
  * channels, leaves the rest of the gradient unset: an empty stimulation of the whole clears it first. */
-static int add_stimulation(struct plan *plan, const struct target *target)
+static int add_stimulation(struct plan *plan, int index)
 {
     const struct layout *l = &plan->net->layout;
+    const struct target *target = &plan->net->targets[index];
     int root = l->root[target->node];
     struct place a = activation_of(plan, target->node), whole = gradient_of(plan, root);
     struct place da = gradient_of(plan, target->node);
     const struct tensor *shape = &plan->buffers[a.buffer].tensor;
-    struct op op = {.kind = OP_STIMULATE, .node = target->node, .mask = none, .argmax = none, .scratch = -1};
+    struct op op = {
+        .kind = OP_STIMULATE, .node = target->node, .mask = none, .argmax = none, .scratch = -1, .target = -1};
 
     a.first += target->first;
     da.first += target->first;
@@ -283,6 +223,7 @@ static int add_stimulation(struct plan *plan, const struct target *target)
             return -1;
         plan->started[root] = true;
     }
+    op.target = index;
     op.x = a;
     op.y = da;
     op.accumulate = plan->started[root];
@@ -306,7 +247,7 @@ static int add_complete(struct plan *plan, int node)
                                  .scratch = -1}) != 0)
         return -1;
     for (int i = 0; net->gradient && i < net->target_count; i++)
-        if (net->targets[i].node == node && add_stimulation(plan, &net->targets[i]) != 0)
+        if (net->targets[i].node == node && add_stimulation(plan, i) != 0)
             return -1;
     return 0;
 }
@@ -314,14 +255,14 @@ static int add_complete(struct plan *plan, int node)
 /* Prepares op's convolution, of a group, as op will run it: as its places lie, with its mask, adding or not. */
 static int prepare_conv(struct plan *plan, int group, struct op *op, struct conv **conv)
 {
-    struct conv_desc desc = {.x = tensor_at(plan, op->x),
-                             .y = tensor_at(plan, op->y),
+    struct conv_desc desc = {.x = plan_tensor(plan, op->x),
+                             .y = plan_tensor(plan, op->y),
                              .back = op->kind == OP_CONV_BACK,
                              .accumulate = op->accumulate};
     size_t scratch_bytes;
 
     if (op->mask.buffer >= 0)
-        desc.mask = tensor_at(plan, op->mask);
+        desc.mask = plan_tensor(plan, op->mask);
     *conv = op->conv = device_conv_new(plan->net->device, plan->net->filters[group], &desc, &scratch_bytes);
     return op->conv ? add_scratch(plan, scratch_bytes, &op->scratch) : -1;
 }
@@ -493,7 +434,7 @@ static void keep(struct plan *plan, int node, struct place place)
 {
     if (place.buffer >= 0 && plan->buffers[place.buffer].tensor.data)
         plan->kept[plan->kept_count++] =
-            (struct kept){.node = node, .place = place, .tensor = tensor_at(plan, place)};
+            (struct kept){.node = node, .place = place, .tensor = plan_tensor(plan, place)};
 }
 
 /* Lists the signs of every node that writes some, and the winners of every pool. */
@@ -501,6 +442,7 @@ static int list_kept(struct plan *plan)
 {
     const struct layout *l = &plan->net->layout;
 
+    assert(!plan->kept);
     plan->kept = malloc(2 * NETWORK_NODES * sizeof *plan->kept);
     if (!plan->kept)
         return error_set("out of memory while the network is planned");
@@ -536,6 +478,11 @@ static int check_size(const struct net *net, int64_t h, int64_t w)
 
 struct plan *plan_new(struct net *net, int64_t h, int64_t w)
 {
+    return plan_new_crop(net, h, w, h, w);
+}
+
+struct plan *plan_new_crop(struct net *net, int64_t h, int64_t w, int64_t whole_h, int64_t whole_w)
+{
     struct plan *plan;
 
     if (check_size(net, h, w) != 0)
@@ -546,6 +493,8 @@ struct plan *plan_new(struct net *net, int64_t h, int64_t w)
         return NULL;
     }
     plan->net = net;
+    plan->whole_h = whole_h;
+    plan->whole_w = whole_w;
     error_set("out of memory while the network is planned"); /* stands unless a device says more */
     if (add_layout_buffers(plan, h, w) != 0)
         goto fail;
@@ -559,16 +508,19 @@ fail:
     return NULL;
 }
 
+int plan_place(struct plan *plan, void *memory)
+{
+    for (int i = OWN; i < plan->buffer_count; i++)
+        if (plan->buffers[i].item.bytes > 0)
+            plan->buffers[i].tensor.data = (char *)memory + plan->buffers[i].item.offset;
+    return list_kept(plan);
+}
+
 int plan_allocate(struct plan *plan)
 {
     assert(!plan->memory);
     plan->memory = device_alloc(plan->net->device, plan->bytes);
-    if (!plan->memory)
-        return -1;
-    for (int i = OWN; i < plan->buffer_count; i++)
-        if (plan->buffers[i].item.bytes > 0)
-            plan->buffers[i].tensor.data = (char *)plan->memory + plan->buffers[i].item.offset;
-    return list_kept(plan);
+    return plan->memory ? plan_place(plan, plan->memory) : -1;
 }
 
 void plan_free(struct plan *plan)
@@ -591,101 +543,15 @@ size_t plan_bytes(const struct plan *plan)
     return plan->bytes;
 }
 
-double plan_gradient_scale(const struct plan *plan)
+int64_t plan_largest(const struct plan *plan)
 {
-    return plan->gradient_scale;
-}
+    int64_t largest = 0;
 
-bool plan_lower_gradient_scale(struct plan *plan)
-{
-    if (plan->lowerings == 0)
-        return false;
-    plan->lowerings--;
-    plan->gradient_scale = ldexp(plan->gradient_scale, -LOWERED_BITS);
-    for (int i = 0; i < plan->forward_ops; i++) /* other operations' are 0 */
-        plan->ops[i].stimulation.seed_scale = ldexp(plan->ops[i].stimulation.seed_scale, -LOWERED_BITS);
-    return true;
-}
+    for (int i = OWN; i < plan->buffer_count; i++) {
+        const struct tensor *t = &plan->buffers[i].tensor;
 
-void plan_observe(struct plan *plan, plan_observer *observer, void *context)
-{
-    plan->observer = observer;
-    plan->observer_context = context;
-}
-
-int plan_kept(const struct plan *plan)
-{
-    return plan->kept_count;
-}
-
-const struct tensor *plan_kept_tensor(const struct plan *plan, int index, int *node)
-{
-    *node = plan->kept[index].node;
-    return &plan->kept[index].tensor;
-}
-
-/* Running ------------------------------------------------------------------------------------------------- */
-
-static void run_op(struct plan *plan, const struct op *op, struct ascent *state)
-{
-    struct device *device = plan->net->device;
-    struct tensor x = {0}, y = {0}, mask = {0}, argmax = {0};
-    const struct tensor *m = NULL, *winners = NULL;
-    void *scratch = op->scratch < 0 ? NULL : plan->buffers[op->scratch].tensor.data;
-
-    x = tensor_at(plan, op->x);
-    if (op->y.buffer >= 0)
-        y = tensor_at(plan, op->y);
-    if (op->mask.buffer >= 0) {
-        mask = tensor_at(plan, op->mask);
-        m = &mask;
+        if (t->type != DTYPE_U8 && t->type != DTYPE_BITS && t->h * t->w * t->pitch > largest)
+            largest = t->h * t->w * t->pitch;
     }
-    if (op->argmax.buffer >= 0) {
-        argmax = tensor_at(plan, op->argmax);
-        winners = &argmax;
-    }
-    switch (op->kind) {
-    case OP_CONV:
-        device_conv(device, op->conv, &x, &y, m, scratch);
-        break;
-    case OP_CONV_BACK:
-        device_conv_back(device, op->conv, &y, &x, m, scratch);
-        break;
-    case OP_MAX_POOL:
-        device_max_pool(device, &x, &y, winners, m);
-        break;
-    case OP_MAX_POOL_BACK:
-        device_max_pool_back(device, &y, winners, &x, op->accumulate, m);
-        break;
-    case OP_AVERAGE_POOL:
-        device_average_pool(device, &x, op->filter, &y, m);
-        break;
-    case OP_AVERAGE_POOL_BACK:
-        device_average_pool_back(device, &y, &x);
-        break;
-    case OP_GLOBAL_AVERAGE:
-        device_global_average(device, &x, &y);
-        break;
-    case OP_STIMULATE:
-        device_stimulate(device, &op->stimulation, &x, &y, op->accumulate, state);
-        break;
-    case OP_COMPLETE:
-        if (plan->observer)
-            plan->observer(plan->observer_context, op->node, &x);
-        break;
-    }
-}
-
-void plan_forward(struct plan *plan, const struct tensor *x, struct ascent *state)
-{
-    plan->buffers[PICTURE].tensor.data = x->data;
-    for (int i = 0; i < plan->forward_ops; i++)
-        run_op(plan, &plan->ops[i], state);
-}
-
-void plan_backward(struct plan *plan, const struct tensor *g)
-{
-    plan->buffers[GRADIENT].tensor.data = g->data;
-    for (int i = plan->forward_ops; i < plan->op_count; i++)
-        run_op(plan, &plan->ops[i], NULL);
+    return largest;
 }

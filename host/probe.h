@@ -3,7 +3,7 @@
 #ifndef PAREIDOLIA_PROBE_H
 #define PAREIDOLIA_PROBE_H
 
-#include "net.h"
+#include "plan.h"
 
 struct probe {
     struct device *device;

@@ -8,7 +8,7 @@
 #include "cuda/conv.h"
 
 #include "host/error.h"
-#include "host/net.h"
+#include "host/plan.h"
 
 #include <string.h>
 

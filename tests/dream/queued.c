@@ -22,7 +22,9 @@ enum call_kind {
     MEAN_ABS,
     ASCEND,
     RESIZE,
-    DETAIL
+    DETAIL,
+    CROP,
+    ADD_CROP
 };
 
 enum { OPERANDS = 4 };
@@ -36,6 +38,7 @@ struct call {
     bool accumulate;
     struct stimulation stimulation;
     double step, scale, max_loss, limit;
+    int64_t at[2]; /* DETAIL: h and w; CROP, ADD_CROP: top and left */
     struct ascent *state;
 };
 
@@ -135,7 +138,13 @@ static void run(struct device *device, struct call *call)
         original.resize(device, a, b);
         break;
     case DETAIL:
-        original.detail(device, a, b, c);
+        original.detail(device, a, b, call->at[0], call->at[1]);
+        break;
+    case CROP:
+        original.crop(device, a, call->at[0], call->at[1], b);
+        break;
+    case ADD_CROP:
+        original.add_crop(device, a, call->at[0], call->at[1], b);
         break;
     }
 }
@@ -255,11 +264,25 @@ static void queued_resize(struct device *device, const struct tensor *x, const s
     submit((struct call){.kind = RESIZE, .operand = {*x, *y}});
 }
 
-static void queued_detail(struct device *device, const struct tensor *x, const struct tensor *from,
-                          const struct tensor *shrunk)
+static void queued_detail(struct device *device, const struct tensor *x, const struct tensor *from, int64_t h,
+                          int64_t w)
 {
     (void)device;
-    submit((struct call){.kind = DETAIL, .operand = {*x, *from, *shrunk}});
+    submit((struct call){.kind = DETAIL, .operand = {*x, *from}, .at = {h, w}});
+}
+
+static void queued_crop(struct device *device, const struct tensor *x, int64_t top, int64_t left,
+                        const struct tensor *y)
+{
+    (void)device;
+    submit((struct call){.kind = CROP, .operand = {*x, *y}, .at = {top, left}});
+}
+
+static void queued_add_crop(struct device *device, const struct tensor *x, int64_t top, int64_t left,
+                            const struct tensor *y)
+{
+    (void)device;
+    submit((struct call){.kind = ADD_CROP, .operand = {*x, *y}, .at = {top, left}});
 }
 
 /* Waiting, recording, memory -------------------------------------------------------------------------------- */
@@ -383,6 +406,8 @@ struct queued *queued_begin(struct device *device)
     wrapped.replay = queued_replay;
     wrapped.resize = queued_resize;
     wrapped.detail = queued_detail;
+    wrapped.crop = queued_crop;
+    wrapped.add_crop = queued_add_crop;
     device->ops = &wrapped;
     device->records = true;
     device->activation = DTYPE_F16;

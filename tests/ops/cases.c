@@ -41,6 +41,9 @@
 #define RESIZE(about, rows, columns, to_rows, to_columns)                                                          \
     {.name = about, .op = OP_RESIZE, .h = rows, .w = columns, .cin = 3, .out_h = to_rows, .out_w = to_columns}
 
+#define CROP(about, kind, rows, columns, to_rows, to_columns, row, column)                                         \
+    {.name = about, .op = kind, .h = rows, .w = columns, .cin = 3, .out_h = to_rows, .out_w = to_columns,          \
+     .top = row, .left = column}
 #define DETAIL(about, rows, columns, to_rows, to_columns, from_rows, from_columns)                                 \
     {.name = about, .op = OP_DETAIL, .h = rows, .w = columns, .cin = 3, .out_h = to_rows, .out_w = to_columns,     \
      .small_h = from_rows, .small_w = from_columns}
@@ -145,6 +148,12 @@ const struct op_case op_cases[] = {
     DETAIL("detail at full size", 28, 42, 28, 42, 20, 30),
     DETAIL("detail of nothing", 17, 11, 9, 8, 9, 8),
     DETAIL("detail from one pixel", 9, 9, 5, 5, 1, 1),
+    CROP("crop", OP_CROP, 37, 53, 19, 26, 7, 13),
+    CROP("crop, all of it", OP_CROP, 12, 9, 12, 9, 0, 0),
+    CROP("crop, the last pixel", OP_CROP, 12, 9, 1, 1, 11, 8),
+    CROP("added crop", OP_ADD_CROP, 19, 26, 37, 53, 7, 13),
+    CROP("added crop, all of it", OP_ADD_CROP, 12, 9, 12, 9, 0, 0),
+    CROP("added crop, the last pixel", OP_ADD_CROP, 1, 1, 12, 9, 11, 8),
 };
 
 const int op_case_count = sizeof op_cases / sizeof *op_cases;

@@ -14,6 +14,8 @@ enum op {
     OP_ASCEND,         /* stimulate, mean_abs and ascend, STEPS times */
     OP_RESIZE,         /* device_resize */
     OP_DETAIL,         /* device_detail */
+    OP_CROP,           /* device_crop */
+    OP_ADD_CROP,       /* device_add_crop */
 };
 
 enum { STEPS = 4 };
@@ -36,8 +38,8 @@ struct op_case {
     int64_t h, w; /* of x; OP_DETAIL: of the original */
     int cin;      /* channels of x, and of y except in OP_CONV */
     int cout, kh, kw, stride, pad_h, pad_w, linear;
-    int64_t top, left, bottom, right; /* stimulated */
-    int64_t out_h, out_w;             /* of the resized picture */
+    int64_t top, left, bottom, right; /* stimulated; OP_CROP, OP_ADD_CROP: where the part begins */
+    int64_t out_h, out_w;             /* of the picture that is written */
     int64_t small_h, small_w;         /* of the shrunk picture, OP_DETAIL */
     double max_loss;
     double limit; /* of OP_ASCEND's picture; 0: none */

@@ -17,8 +17,7 @@
 enum { SHOWN = 3 }; /* wrong elements that are printed of each operand */
 
 static const char *const slot_names[SLOTS] = {
-    [X] = "x",   [X_MASK] = "mask of x", [Y] = "y", [Y_MASK] = "mask", [ARGMAX] = "argmax", [DY] = "dy",
-    [DX] = "dx", [SHRUNK] = "shrunk"};
+    [X] = "x", [X_MASK] = "mask of x", [Y] = "y", [Y_MASK] = "mask", [ARGMAX] = "argmax", [DY] = "dy", [DX] = "dx"};
 
 /* The comparison that came nearest to failing, for whoever sets the tolerances. */
 static struct {

@@ -210,21 +210,51 @@ static double hat(int64_t i, int64_t in, int64_t at, int64_t out)
     return fmax(0, 1 - fabs(coordinate - (double)i));
 }
 
-/* Y += scale * the picture in slot resized to Y's shape. */
-static void add_resized(struct trial *t, double *expected[SLOTS], enum slot slot, double scale)
+/* The same through a picture of `small` inputs in between; 0: there is none. */
+static double hat_through(int64_t i, int64_t in, int64_t at, int64_t out, int64_t small)
 {
-    const struct tensor *x = &t->operands[slot].tensor;
+    double weight = small ? 0 : hat(i, in, at, out);
+
+    for (int64_t s = 0; s < small; s++)
+        weight += hat(s, small, at, out) * hat(i, in, s, small);
+    return weight;
+}
+
+/* Y += scale * X resized to Y's shape, by way of small_h x small_w. */
+static void add_resized(struct trial *t, double *expected[SLOTS], int64_t small_h, int64_t small_w, double scale)
+{
+    const struct tensor *x = &t->operands[X].tensor;
     const struct tensor *y = &t->operands[Y].tensor;
 
     for (int64_t row = 0; row < y->h; row++)
         for (int64_t column = 0; column < y->w; column++)
             for (int64_t v = 0; v < x->h; v++)
                 for (int64_t u = 0; u < x->w; u++) {
-                    double weight = scale * hat(v, x->h, row, y->h) * hat(u, x->w, column, y->w);
+                    double weight = scale * hat_through(v, x->h, row, y->h, small_h) *
+                                    hat_through(u, x->w, column, y->w, small_w);
 
                     for (int c = 0; c < 3; c++)
-                        output(t, expected, Y, row, column)[c] += weight * input(t, slot, v, u)[c];
+                        output(t, expected, Y, row, column)[c] += weight * input(t, X, v, u)[c];
                 }
+}
+
+/* Y of OP_CROP is a part of X, that of OP_ADD_CROP has X added to a part. */
+static void fill_crop(struct trial *t, double *expected[SLOTS], bool added)
+{
+    const struct op_case *o = t->op_case;
+    const struct tensor *part = &t->operands[added ? X : Y].tensor;
+
+    start_from(t, expected, Y, added);
+    for (int64_t row = 0; row < part->h; row++)
+        for (int64_t column = 0; column < part->w; column++)
+            for (int c = 0; c < 3; c++) {
+                int64_t far_row = row + o->top, far_column = column + o->left;
+
+                if (added)
+                    output(t, expected, Y, far_row, far_column)[c] += input(t, X, row, column)[c];
+                else
+                    output(t, expected, Y, row, column)[c] = input(t, X, far_row, far_column)[c];
+            }
 }
 
 void oracle_fill(struct trial *t, double *expected[SLOTS], struct ascent *state)
@@ -251,12 +281,16 @@ void oracle_fill(struct trial *t, double *expected[SLOTS], struct ascent *state)
         break;
     case OP_RESIZE:
         start_from(t, expected, Y, false);
-        add_resized(t, expected, X, 1);
+        add_resized(t, expected, 0, 0, 1);
         break;
     case OP_DETAIL:
         start_from(t, expected, Y, true);
-        add_resized(t, expected, X, 1);
-        add_resized(t, expected, SHRUNK, -1);
+        add_resized(t, expected, 0, 0, 1);
+        add_resized(t, expected, t->op_case->small_h, t->op_case->small_w, -1);
+        break;
+    case OP_CROP:
+    case OP_ADD_CROP:
+        fill_crop(t, expected, t->op_case->op == OP_ADD_CROP);
         break;
     }
 }

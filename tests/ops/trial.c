@@ -374,11 +374,12 @@ static int prepare_others(struct trial *t, const struct device *as)
                add(t, as, DY, picture, o->h, o->w, 3, gradient_content(o)) ||
                add_written(t, as, Y, picture, o->h, o->w, 3, SPREAD);
     case OP_RESIZE:
+    case OP_CROP:
         return add(t, as, X, picture, o->h, o->w, 3, SPREAD) ||
                add_written(t, as, Y, picture, o->out_h, o->out_w, 3, OVERWRITTEN);
     case OP_DETAIL:
+    case OP_ADD_CROP:
         return add(t, as, X, picture, o->h, o->w, 3, SPREAD) ||
-               add(t, as, SHRUNK, picture, o->small_h, o->small_w, 3, SPREAD) ||
                add_written(t, as, Y, picture, o->out_h, o->out_w, 3, SPREAD);
     default:
         return error_set("no such operation: %d", (int)o->op);
@@ -521,7 +522,13 @@ void trial_forward(struct trial *t)
         device_resize(device, x, y);
         break;
     case OP_DETAIL:
-        device_detail(device, y, x, tensor_of(t, SHRUNK));
+        device_detail(device, y, x, t->op_case->small_h, t->op_case->small_w);
+        break;
+    case OP_CROP:
+        device_crop(device, x, t->op_case->top, t->op_case->left, y);
+        break;
+    case OP_ADD_CROP:
+        device_add_crop(device, x, t->op_case->top, t->op_case->left, y);
         break;
     }
 }

@@ -8,8 +8,8 @@
 #include "host/device.h"
 
 /* What the operations call x, y, ... OP_STIMULATE: X is a, DX is da. OP_ASCEND: X is a, DY is g, Y the picture.
- * OP_DETAIL: X is the original, SHRUNK the shrunk one, Y the picture. */
-enum slot { X, X_MASK, Y, Y_MASK, ARGMAX, DY, DX, SHRUNK, SLOTS };
+ * OP_DETAIL: X is the original, Y the picture. */
+enum slot { X, X_MASK, Y, Y_MASK, ARGMAX, DY, DX, SLOTS };
 
 /* A tensor as the device has it, and all elements of the wider tensor that it is a slice of (itself, if it is no
  * slice) as numbers: a bit is 0 or 1. */

@@ -11,31 +11,35 @@ static const struct {
     const char *name;
     int rows, channels, jump, field;
 } published[] = {
-    {"activation_1", 149, 32, 2, 3},       {"activation_2", 147, 32, 2, 7},      {"activation_3", 147, 64, 2, 11},
-    {"max_pooling2d_1", 73, 64, 4, 15},    {"activation_4", 73, 80, 4, 15},      {"activation_5", 71, 192, 4, 23},
-    {"max_pooling2d_2", 35, 192, 8, 31},   {"activation_8", 35, 64, 8, 63},      {"activation_12", 35, 32, 8, 47},
-    {"mixed0", 35, 256, 8, 63},            {"mixed1", 35, 288, 8, 95},           {"mixed2", 35, 288, 8, 127},
-    {"activation_27", 17, 384, 16, 143},   {"activation_30", 17, 96, 16, 159},   {"mixed3", 17, 768, 16, 159},
-    {"activation_39", 17, 192, 16, 351},   {"activation_40", 17, 192, 16, 191},  {"mixed4", 17, 768, 16, 351},
-    {"activation_41", 17, 192, 16, 351},   {"mixed5", 17, 768, 16, 543},         {"mixed6", 17, 768, 16, 735},
-    {"mixed7", 17, 768, 16, 927},          {"activation_72", 8, 320, 32, 959},   {"mixed8", 8, 1280, 32, 1055},
-    {"activation_79", 8, 384, 32, 1119},   {"activation_82", 8, 384, 32, 1119},  {"mixed9", 8, 2048, 32, 1183},
-    {"activation_93", 8, 384, 32, 1311},   {"mixed10", 8, 2048, 32, 1311},
+    {"activation_1", 149, 32, 2, 3},     {"activation_2", 147, 32, 2, 7},     {"activation_3", 147, 64, 2, 11},
+    {"max_pooling2d_1", 73, 64, 4, 15},  {"activation_4", 73, 80, 4, 15},     {"activation_5", 71, 192, 4, 23},
+    {"max_pooling2d_2", 35, 192, 8, 31}, {"activation_8", 35, 64, 8, 63},     {"activation_12", 35, 32, 8, 47},
+    {"mixed0", 35, 256, 8, 63},          {"mixed1", 35, 288, 8, 95},          {"mixed2", 35, 288, 8, 127},
+    {"activation_27", 17, 384, 16, 143}, {"activation_30", 17, 96, 16, 159},  {"mixed3", 17, 768, 16, 159},
+    {"activation_39", 17, 192, 16, 351}, {"activation_40", 17, 192, 16, 191}, {"mixed4", 17, 768, 16, 351},
+    {"activation_41", 17, 192, 16, 351}, {"mixed5", 17, 768, 16, 543},        {"mixed6", 17, 768, 16, 735},
+    {"mixed7", 17, 768, 16, 927},        {"activation_72", 8, 320, 32, 959},  {"mixed8", 8, 1280, 32, 1055},
+    {"activation_79", 8, 384, 32, 1119}, {"activation_82", 8, 384, 32, 1119}, {"mixed9", 8, 2048, 32, 1183},
+    {"activation_93", 8, 384, 32, 1311}, {"mixed10", 8, 2048, 32, 1311},
 };
 
 static void test_published(const struct network *network)
 {
     for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
         int node = network_find(network, published[i].name);
-        int64_t shape[3], field, jump;
+        int64_t shape[3];
 
         CHECK(node >= 0, "%s: %s", published[i].name, error_message());
         if (node < 0)
             continue;
         network_shape(network, node, 299, 299, shape);
-        network_field(network, node, &field, &jump);
+        struct reach rows = network_reach(network, node, false), columns = network_reach(network, node, true);
+        int64_t height = rows.before + 1 + rows.after, width = columns.before + 1 + columns.after;
+        int64_t field = height > width ? height : width, jump = rows.jump;
+
         CHECK(shape[0] == published[i].rows && shape[1] == published[i].rows && shape[2] == published[i].channels,
-              "%s: %lldx%lldx%lld", published[i].name, (long long)shape[0], (long long)shape[1], (long long)shape[2]);
+              "%s: %lldx%lldx%lld", published[i].name, (long long)shape[0], (long long)shape[1],
+              (long long)shape[2]);
         CHECK(field == published[i].field && jump == published[i].jump, "%s: field %lld, jump %lld",
               published[i].name, (long long)field, (long long)jump);
     }
@@ -86,7 +90,8 @@ static void test_smallest(const struct network *network)
 static void test_names(const struct network *network)
 {
     CHECK(network_find(network, "activation_95") == -1, "there are 94");
-    CHECK(strstr(error_message(), "activation_95") && strstr(error_message(), "activation_9"), "%s", error_message());
+    CHECK(strstr(error_message(), "activation_95") && strstr(error_message(), "activation_9"), "%s",
+          error_message());
 }
 
 int main(void)
