@@ -10,21 +10,21 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 struct settings {
-    const char *size;    /* "WxH" */
+    struct option_size size;
     const char *weights; /* NULL: the published channel counts */
     bool json;
 };
 
 static const struct option layers_table[] = {
     {.name = "size",
-     .kind = OPTION_TEXT,
+     .kind = OPTION_SIZE,
      .offset = offsetof(struct settings, size),
      .argument = "WxH",
-     .help = "width and height of the picture that the shapes are for"},
+     .help = "width and height of the picture that the shapes are for",
+     .least = 1,
+     .most = IMAGE_MAX_SIDE},
     {.name = "weights",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct settings, weights),
@@ -164,22 +164,6 @@ static int print_json(const struct network *network, int64_t h, int64_t w)
     return json_print(stdout, rows) ? error_prefix("standard output") : 0;
 }
 
-/* Parses "WxH". */
-static int size_parse(const char *text, int64_t *h, int64_t *w)
-{
-    char *end;
-
-    *h = 0;
-    *w = strtoll(text, &end, 10);
-    if (end > text && *end == 'x') {
-        const char *height = end + 1;
-        *h = strtoll(height, &end, 10);
-        if (end > height && !*end && *w >= 1 && *h >= 1 && *w <= IMAGE_MAX_SIDE && *h <= IMAGE_MAX_SIDE)
-            return 0;
-    }
-    return error_set("--size %s: must be WIDTHxHEIGHT, each 1 to %d", text, IMAGE_MAX_SIDE);
-}
-
 /* The network with the channels of weights, or as published. */
 static int network_read(struct network *network, const char *path)
 {
@@ -197,18 +181,16 @@ static int network_read(struct network *network, const char *path)
 
 enum exit_status command_layers(int argc, char **argv)
 {
-    struct settings settings = {.size = "299x299"};
+    struct settings settings = {.size = {299, 299}};
     const struct command_line line = {
         .command = "layers",
         .about =
             "Lists the layers of Inception-v3 by the names that --layer takes: what each reads, its output for "
             "a size of picture (- where the picture is too small, absent where a file of weights does not have "
-            "it), "
-            "and how much of the picture one of its outputs sees.",
+            "it), and how much of the picture one of its outputs sees.",
         .groups = {{"the table", layers_table, &settings}},
     };
     struct network network;
-    int64_t h, w;
 
     switch (options_parse(&line, argc, argv, NULL)) {
     case OPTIONS_HELP:
@@ -218,12 +200,10 @@ enum exit_status command_layers(int argc, char **argv)
     case OPTIONS_PARSED:
         break;
     }
-    if (size_parse(settings.size, &h, &w))
-        return STATUS_USAGE;
     if (network_read(&network, settings.weights))
         return STATUS_FAILED;
     if (settings.json)
-        return print_json(&network, h, w) ? STATUS_FAILED : STATUS_DONE;
-    print_text(&network, h, w);
+        return print_json(&network, settings.size.height, settings.size.width) ? STATUS_FAILED : STATUS_DONE;
+    print_text(&network, settings.size.height, settings.size.width);
     return STATUS_DONE;
 }

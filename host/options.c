@@ -3,17 +3,20 @@
 #include "options.h"
 
 #include "error.h"
+#include "memory.h"
 #include "nearest.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPTIONS_MAX = 32, HELP_INDENT = 26, HELP_WIDTH = 80 };
+enum { OPTIONS_MAX = 48, HELP_INDENT = 26, HELP_WIDTH = 80 };
 
 /* An option and where its value goes. */
 struct setting {
@@ -110,6 +113,34 @@ static int number_parse(const struct option *option, const char *text, double *v
     return 0;
 }
 
+static int bytes_option_parse(const struct option *option, const char *text, size_t *value)
+{
+    return bytes_parse(text, value) ? error_prefix("--%s %s", option->name, text) : 0;
+}
+
+/* Parses one side of a size, which ends at `end`. Returns what is behind it, or NULL. */
+static const char *side_parse(const struct option *option, const char *text, char end, int64_t *side)
+{
+    char *behind;
+
+    if (!isdigit((unsigned char)*text))
+        return NULL;
+    *side = strtoll(text, &behind, 10); /* too large: the largest, which is out of range */
+    return *behind == end && in_range(option, (double)*side) ? behind + 1 : NULL;
+}
+
+static int size_parse(const struct option *option, const char *text, struct option_size *value)
+{
+    struct option_size size;
+
+    assert(option->least >= 1 && option->most <= INT_MAX); /* so that a side in range is exact as a double */
+    const char *height = side_parse(option, text, 'x', &size.width);
+    if (!height || !side_parse(option, height, '\0', &size.height))
+        return error_set("--%s %s: must be WIDTHxHEIGHT, each %s", option->name, text, range_text(option).text);
+    *value = size;
+    return 0;
+}
+
 static int value_parse(const struct setting *setting, const char *text)
 {
     switch (setting->option->kind) {
@@ -125,6 +156,10 @@ static int value_parse(const struct setting *setting, const char *text)
         return count_parse(setting->option, text, setting->value);
     case OPTION_NUMBER:
         return number_parse(setting->option, text, setting->value);
+    case OPTION_BYTES:
+        return bytes_option_parse(setting->option, text, setting->value);
+    case OPTION_SIZE:
+        return size_parse(setting->option, text, setting->value);
     }
     return 0;
 }
@@ -156,6 +191,7 @@ static struct text default_text(const struct setting *setting)
 {
     struct text text = {""};
     const void *value = setting->value;
+    const struct option_size *size;
 
     switch (setting->option->kind) {
     case OPTION_FLAG:
@@ -172,6 +208,15 @@ static struct text default_text(const struct setting *setting)
             snprintf(text.text, sizeof text.text, " (default: %.10g)", *(const double *)value);
         else
             snprintf(text.text, sizeof text.text, " (default: none)");
+        break;
+    case OPTION_BYTES:
+        if (*(const size_t *)value)
+            snprintf(text.text, sizeof text.text, " (default: %s)", bytes_text(*(const size_t *)value).text);
+        break;
+    case OPTION_SIZE:
+        size = value;
+        if (size->width)
+            snprintf(text.text, sizeof text.text, " (default: %" PRId64 "x%" PRId64 ")", size->width, size->height);
         break;
     }
     return text;

@@ -5,12 +5,19 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum option_kind {
     OPTION_FLAG,   /* bool; takes no value */
     OPTION_TEXT,   /* const char *, borrowed from argv */
     OPTION_COUNT,  /* int */
     OPTION_NUMBER, /* double; never NaN, infinite only by the word "none" */
+    OPTION_BYTES,  /* size_t: "6G", "1.5GB", as bytes_parse (memory.h) reads it; 0, as a default, is "not given" */
+    OPTION_SIZE,   /* struct option_size: "1920x1080"; zeros, as a default, are "not given" */
+};
+
+struct option_size {
+    int64_t width, height;
 };
 
 struct option {
@@ -20,7 +27,7 @@ struct option {
     size_t offset;        /* of the value in the group's values */
     const char *argument; /* what the help calls the value */
     const char *help;
-    double least, most; /* what counts and numbers may be; both may be infinite */
+    double least, most; /* what counts, numbers and both sides of sizes may be; may be infinite for numbers */
     bool above;         /* least itself is excluded */
     bool none;          /* a number may also be "none": INFINITY */
 };
@@ -32,7 +39,7 @@ struct option_group {
     void *values;
 };
 
-enum { OPTION_GROUPS = 3 };
+enum { OPTION_GROUPS = 5 };
 
 struct command_line {
     const char *command; /* "dream" */

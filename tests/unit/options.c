@@ -15,6 +15,8 @@ struct values {
     const char *text;
     int count;
     double number, scale;
+    size_t memory;
+    struct option_size size;
 };
 
 static const struct option table[] = {
@@ -48,6 +50,18 @@ static const struct option table[] = {
      .least = 1,
      .above = true,
      .most = 10},
+    {.name = "memory",
+     .kind = OPTION_BYTES,
+     .offset = offsetof(struct values, memory),
+     .argument = "BYTES",
+     .help = ""},
+    {.name = "size",
+     .kind = OPTION_SIZE,
+     .offset = offsetof(struct values, size),
+     .argument = "WxH",
+     .help = "",
+     .least = 1,
+     .most = 1000},
     {.name = NULL},
 };
 
@@ -91,7 +105,18 @@ static void test_parsed(void)
     CHECK(parse((const char *[]){"a", "--number=none", "--scale", "10", NULL}) == OPTIONS_PARSED, "%s",
           error_message());
     CHECK(isinf(values.number) && values.scale == 10, "%g %g", values.number, values.scale);
+
+    CHECK(parse((const char *[]){"a", "--memory", "1.5G", "--size=1x1000", NULL}) == OPTIONS_PARSED, "%s",
+          error_message());
+    CHECK(values.memory == (size_t)3 << 29, "%zu", values.memory);
+    CHECK(values.size.width == 1 && values.size.height == 1000, "%d x %d", (int)values.size.width,
+          (int)values.size.height);
 }
+
+#define BYTES_ERROR(value)                                                                                         \
+    "--memory " value ": must be a size above 0, such as 6G, 512M, 1.5GB or 1000000000 (G and GiB are 1024^3 "     \
+    "bytes, GB is 1000^3)"
+#define SIZE_ERROR(value) "--size " value ": must be WIDTHxHEIGHT, each 1 to 1000"
 
 static void test_wrong(void)
 {
@@ -108,6 +133,18 @@ static void test_wrong(void)
         {{"--scale", "1", "a"}, "--scale 1: must be above 1, at most 10"},
         {{"--scale", "none", "a"}, "--scale none: must be a finite number, above 1, at most 10"},
         {{"--scale=", "a"}, "--scale : must be a finite number, above 1, at most 10"},
+        {{"--memory", "6X", "a"}, BYTES_ERROR("6X")},
+        {{"--memory=-1", "a"}, BYTES_ERROR("-1")},
+        {{"--memory", "0", "a"}, BYTES_ERROR("0")},
+        {{"--memory", "16777216T", "a"}, "--memory 16777216T: must be below 2^64 bytes"},
+        {{"--size", "299", "a"}, SIZE_ERROR("299")},
+        {{"--size", "0x5", "a"}, SIZE_ERROR("0x5")},
+        {{"--size", "5x1001", "a"}, SIZE_ERROR("5x1001")},
+        {{"--size", "99999999999999999999x5", "a"}, SIZE_ERROR("99999999999999999999x5")},
+        {{"--size", "5x5x5", "a"}, SIZE_ERROR("5x5x5")},
+        {{"--size", "5x", "a"}, SIZE_ERROR("5x")},
+        {{"--size", "+5x5", "a"}, SIZE_ERROR("+5x5")},
+        {{"--size", "5X5", "a"}, SIZE_ERROR("5X5")},
         {{"a", "--count"}, "--count: needs a value (N)"},
         {{"--coun", "1", "a"}, "unknown option --coun; the nearest is --count (pareidolia test --help lists all)"},
         {{"--=1", "a"}, "unknown option --; the nearest is --flag (pareidolia test --help lists all)"},
