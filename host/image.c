@@ -115,6 +115,28 @@ int image_read(const char *path, struct image *out)
     return status;
 }
 
+int image_read_comment(const char *path, char **out)
+{
+    int status = -1;
+
+    *out = NULL;
+    FILE *file = file_open(path);
+    if (!file)
+        return -1;
+    switch (kind_of_content(file, path)) {
+    case KIND_PNG:
+        status = image_png_read_comment(file, path, out);
+        break;
+    case KIND_JPEG:
+        status = image_jpeg_read_comment(file, path, out);
+        break;
+    case KIND_UNKNOWN:
+        break;
+    }
+    fclose(file);
+    return status;
+}
+
 int image_check_output(const char *path)
 {
     struct output trial;

@@ -8,12 +8,14 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* The formats. file is at its first byte, path is for the error. Both return 0, or -1 with an error that names
+/* The formats. file is at its first byte, path is for the error. All return 0, or -1 with an error that names
  * path; whoever opened file closes it. */
 int image_png_read(FILE *file, const char *path, struct image *out);
 int image_png_write(FILE *file, const char *path, const struct image *picture, const struct image_format *format);
+int image_png_read_comment(FILE *file, const char *path, char **out);
 int image_jpeg_read(FILE *file, const char *path, struct image *out);
 int image_jpeg_write(FILE *file, const char *path, const struct image *picture, const struct image_format *format);
+int image_jpeg_read_comment(FILE *file, const char *path, char **out);
 
 /* Refuses a size above the limits of image.h. Returns 0, or -1 with an error that names path, size and limit. */
 int image_check_size(const char *path, int64_t width, int64_t height);

@@ -1,5 +1,6 @@
 /* JPEG files: grey, YCbCr, RGB, CMYK and YCCK to floats, the right way up; floats to 4:4:4 YCbCr. The only file
- * that knows libjpeg and libexif. Metadata other than orientation and colour profile is not carried over. */
+ * that knows libjpeg and libexif. Metadata other than orientation and colour profile is not carried over; the
+ * comment is written and read by itself. */
 #include "image_codec.h"
 
 #include "error.h"
@@ -19,6 +20,7 @@
 #define MARKER_EXIF (JPEG_APP0 + 1)
 #define MARKER_ICC (JPEG_APP0 + 2)
 #define MARKER_MAX_BYTES 0xffff
+#define COMMENT_MAX_BYTES 65533 /* the marker's length counts its own two bytes */
 
 /* Scans of a progressive file that are decoded. Real files have about ten; a small hostile one could ask for
  * thousands of passes over a huge picture. */
@@ -37,6 +39,7 @@ struct jpeg_job {
     struct jpeg_compress_struct to;   /* when writing; else zero */
     struct color_conversion *to_srgb;
     struct image *out;                 /* when reading */
+    char **comment;                    /* when reading that */
     const struct image *picture;       /* when writing */
     const struct image_format *format; /* when writing */
 };
@@ -260,6 +263,31 @@ int image_jpeg_read(FILE *file, const char *path, struct image *out)
     return status;
 }
 
+static int read_comment(struct jpeg_job *job)
+{
+    j_decompress_ptr in = &job->in;
+
+    jpeg_create_decompress(in);
+    jpeg_stdio_src(in, job->file);
+    jpeg_save_markers(in, JPEG_COM, MARKER_MAX_BYTES);
+    jpeg_read_header(in, TRUE);
+    jpeg_saved_marker_ptr marker = in->marker_list; /* no others are saved */
+    if (!marker)
+        return 0;
+    *job->comment = strndup((const char *)marker->data, marker->data_length);
+    return *job->comment ? 0 : error_set("%s: not enough memory for its comment", job->path);
+}
+
+int image_jpeg_read_comment(FILE *file, const char *path, char **out)
+{
+    struct jpeg_job job = {.file = file, .path = path, .failing = "is not a valid JPEG file", .comment = out};
+
+    catch_errors(&job);
+    int status = guarded(&job, read_comment);
+    jpeg_destroy_decompress(&job.in);
+    return status;
+}
+
 static int write_picture(struct jpeg_job *job)
 {
     const struct image *picture = job->picture;
@@ -282,6 +310,9 @@ static int write_picture(struct jpeg_job *job)
     jpeg_start_compress(to, TRUE);
     if (picture->icc)
         jpeg_write_icc_profile(to, picture->icc, (unsigned int)picture->icc_bytes);
+    const char *comment = job->format->comment;
+    if (comment)
+        jpeg_write_marker(to, JPEG_COM, (const JOCTET *)comment, (unsigned int)strlen(comment));
     JSAMPARRAY samples = to->mem->alloc_sarray((j_common_ptr)to, JPOOL_IMAGE, (JDIMENSION)(3 * width), 1);
     while (to->next_scanline < to->image_height) {
         image_row_store8(picture->pixels + 3 * to->next_scanline * width, NULL, width, samples[0]);
@@ -301,6 +332,10 @@ int image_jpeg_write(FILE *file, const char *path, const struct image *picture, 
         return error_set("%s: %" PRId64 " x %" PRId64
                          " pixels; a JPEG picture has at most %ld a side, write a .png",
                          path, picture->width, picture->height, JPEG_MAX_DIMENSION);
+    size_t comment_bytes = format->comment ? strlen(format->comment) : 0;
+    if (comment_bytes > COMMENT_MAX_BYTES)
+        return error_set("%s: a comment of %zu bytes; a JPEG picture has at most %d, write a .png", path,
+                         comment_bytes, COMMENT_MAX_BYTES);
     catch_errors(&job);
     int status = guarded(&job, write_picture);
     jpeg_destroy_compress(&job.to);

@@ -1,5 +1,6 @@
 /* PNG files: all depths and colour types to floats, floats to RGB or RGBA; the only file that knows libpng.
- * gAMA, cHRM and eXIf are not applied, as in most programs; text and other chunks are not carried over. */
+ * gAMA, cHRM and eXIf are not applied, as in most programs; text and other chunks are not carried over. The one
+ * text that is written and read is the comment. */
 #include "image_codec.h"
 
 #include "error.h"
@@ -12,6 +13,10 @@
 
 /* Largest memory that one ancillary chunk (in practice the ICC profile) may take when it is decompressed. */
 #define CHUNK_MAX_BYTES (16u << 20)
+_Static_assert(IMAGE_MAX_COMMENT + 1024 < CHUNK_MAX_BYTES, "a comment that is written can be read");
+
+/* The keyword of the comment's chunk; one of those that the PNG specification lists. */
+#define COMMENT_KEY "Comment"
 
 /* A file being read or written. libpng leaves a call by longjmp to the setjmp in `guarded`; what must be freed
  * afterwards is here and not in local variables, which would be indeterminate. */
@@ -24,6 +29,7 @@ struct png_job {
     unsigned char *samples; /* one row, or all of them of an interlaced picture; owned */
     struct color_conversion *to_srgb;
     struct image *out;                 /* when reading */
+    char **comment;                    /* when reading that */
     const struct image *picture;       /* when writing */
     const struct image_format *format; /* when writing */
 };
@@ -135,17 +141,25 @@ static void load_row(const struct png_job *job, const unsigned char *samples, in
         color_convert(job->to_srgb, samples, width, x);
 }
 
-static int read_picture(struct png_job *job)
+/* Reads up to the pixels. */
+static void read_info(struct png_job *job)
 {
     png_structp png = job->png;
-    png_infop info = job->info;
 
     png_set_read_fn(png, job, read_bytes);
     /* image_check_size says it better than libpng does. */
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
     png_set_chunk_malloc_max(png, CHUNK_MAX_BYTES);
     png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
-    png_read_info(png, info);
+    png_read_info(png, job->info);
+}
+
+static int read_picture(struct png_job *job)
+{
+    png_structp png = job->png;
+    png_infop info = job->info;
+
+    read_info(job);
 
     png_set_expand(png); /* palette to RGB, 1, 2 and 4 bits to 8, tRNS to alpha */
     png_set_gray_to_rgb(png);
@@ -180,22 +194,106 @@ static int read_picture(struct png_job *job)
     return 0;
 }
 
-int image_png_read(FILE *file, const char *path, struct image *out)
+/* tEXt and zTXt are Latin-1, whose characters are Unicode's first 256. NULL where memory is short. */
+static char *text_from_latin1(const char *text)
 {
-    struct png_job job = {.file = file, .path = path, .failing = "is not a valid PNG file", .out = out};
+    char *utf8 = malloc(2 * strlen(text) + 1);
+    char *end = utf8;
+
+    if (!utf8)
+        return NULL;
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x80) {
+            *end++ = (char)c;
+        } else {
+            *end++ = (char)(0xc0 | c >> 6);
+            *end++ = (char)(0x80 | (c & 0x3f));
+        }
+    }
+    *end = '\0';
+    return utf8;
+}
+
+/* The first comment among the texts that were read so far; sets nothing where there is none. */
+static int find_comment(struct png_job *job)
+{
+    png_textp text;
+    int texts;
+
+    png_get_text(job->png, job->info, &text, &texts);
+    for (int i = 0; i < texts; i++) {
+        if (strcmp(text[i].key, COMMENT_KEY))
+            continue;
+        bool latin1 =
+            text[i].compression == PNG_TEXT_COMPRESSION_NONE || text[i].compression == PNG_TEXT_COMPRESSION_zTXt;
+        *job->comment = latin1 ? text_from_latin1(text[i].text) : strdup(text[i].text);
+        return *job->comment ? 0 : error_set("%s: not enough memory for its comment", job->path);
+    }
+    return 0;
+}
+
+/* Where there is no comment before the pixels, one may stand behind them. png_read_end passes over rows that were
+ * not asked for (it calls them benign errors), but only once the decoding of the first could begin. */
+static int read_comment(struct png_job *job)
+{
+    png_structp png = job->png;
+
+    png_set_benign_errors(png, 1);
+    read_info(job);
+    if (find_comment(job))
+        return -1;
+    if (*job->comment)
+        return 0;
+    if (image_check_size(job->path, png_get_image_width(png, job->info), png_get_image_height(png, job->info)))
+        return -1;
+    png_read_update_info(png, job->info);
+    png_read_end(png, job->info);
+    return find_comment(job);
+}
+
+static int run_reading(struct png_job *job, int (*work)(struct png_job *job))
+{
     int status = -1;
 
-    job.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_warning);
-    if (job.png)
-        job.info = png_create_info_struct(job.png);
-    if (job.info)
-        status = guarded(&job, read_picture);
+    job->failing = "is not a valid PNG file";
+    job->png = png_create_read_struct(PNG_LIBPNG_VER_STRING, job, on_error, on_warning);
+    if (job->png)
+        job->info = png_create_info_struct(job->png);
+    if (job->info)
+        status = guarded(job, work);
     else
-        error_set("%s: libpng cannot be started: out of memory or of another version", path);
-    png_destroy_read_struct(&job.png, &job.info, NULL);
-    color_close(job.to_srgb);
-    free(job.samples);
+        error_set("%s: libpng cannot be started: out of memory or of another version", job->path);
+    png_destroy_read_struct(&job->png, &job->info, NULL);
+    color_close(job->to_srgb);
+    free(job->samples);
     return status;
+}
+
+int image_png_read(FILE *file, const char *path, struct image *out)
+{
+    struct png_job job = {.file = file, .path = path, .out = out};
+
+    return run_reading(&job, read_picture);
+}
+
+int image_png_read_comment(FILE *file, const char *path, char **out)
+{
+    struct png_job job = {.file = file, .path = path, .comment = out};
+
+    return run_reading(&job, read_comment);
+}
+
+/* As iTXt, which is UTF-8: paths and names are in a comment, and tEXt has Latin-1 only. Not compressed, so that any
+ * tool shows it. */
+static void set_comment(png_structp png, png_infop info, const char *comment)
+{
+    /* libpng copies both and changes neither. */
+    png_text text = {.compression = PNG_ITXT_COMPRESSION_NONE,
+                     .key = (png_charp)(uintptr_t)COMMENT_KEY,
+                     .text = (png_charp)(uintptr_t)comment};
+
+    png_set_text(png, info, &text, 1);
 }
 
 static int write_picture(struct png_job *job)
@@ -216,6 +314,8 @@ static int write_picture(struct png_job *job)
     if (picture->icc)
         png_set_iCCP(png, info, "ICC profile", PNG_COMPRESSION_TYPE_BASE, picture->icc,
                      (png_uint_32)picture->icc_bytes);
+    if (job->format->comment)
+        set_comment(png, info, job->format->comment);
     png_write_info(png, info);
     use_machine_order(png);
 
@@ -240,8 +340,12 @@ int image_png_write(FILE *file, const char *path, const struct image *picture, c
 {
     struct png_job job = {
         .file = file, .path = path, .failing = "cannot be written as PNG", .picture = picture, .format = format};
+    size_t comment_bytes = format->comment ? strlen(format->comment) : 0;
     int status = -1;
 
+    if (comment_bytes > IMAGE_MAX_COMMENT)
+        return error_set("%s: a comment of %zu bytes; at most %zu are written", path, comment_bytes,
+                         IMAGE_MAX_COMMENT);
     job.png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &job, on_error, on_warning);
     if (job.png)
         job.info = png_create_info_struct(job.png);
