@@ -3,6 +3,7 @@
 #include "conv_kernel.h"
 
 #include "host/error.h"
+#include "host/memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,12 @@ static void cpu_free(struct device *device, void *memory)
 {
     (void)device;
     free(memory);
+}
+
+static size_t cpu_available(struct device *device)
+{
+    (void)device;
+    return memory_available();
 }
 
 void cpu_fail(struct cpu *cpu)
@@ -92,6 +99,7 @@ static const struct device_ops ops_base = {
     .free = cpu_free,
     .upload = cpu_copy,
     .download = cpu_copy,
+    .available = cpu_available,
     .clear = cpu_clear,
     .sync = cpu_sync,
     .filter_new = cpu_filter_new,
@@ -165,6 +173,7 @@ struct device *device_cpu_open(const struct device_options *options)
     }
     cpu->device.name = "cpu";
     cpu->device.ops = &cpu->ops;
+    cpu->device.in_host_memory = true;
     cpu->engine = options->engine;
     cpu->v3 = has_v3();
     level_choose(cpu);

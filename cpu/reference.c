@@ -4,6 +4,7 @@
 #include "reference.h"
 
 #include "host/error.h"
+#include "host/memory.h"
 
 #include <math.h>
 #include <omp.h>
@@ -38,6 +39,12 @@ static int reference_copy(struct device *device, void *to, const void *from, siz
     (void)device;
     memcpy(to, from, bytes);
     return 0;
+}
+
+static size_t reference_available(struct device *device)
+{
+    (void)device;
+    return memory_available();
 }
 
 static void reference_clear(struct device *device, void *memory, size_t bytes)
@@ -360,6 +367,7 @@ static const struct device_ops reference_ops = {
     .free = reference_free,
     .upload = reference_copy,
     .download = reference_copy,
+    .available = reference_available,
     .clear = reference_clear,
     .sync = reference_sync,
     .filter_new = reference_filter_new,
@@ -397,6 +405,7 @@ struct device *device_reference_open(const struct device_options *options)
         .precision = "fp64",
         .activation = DTYPE_F64,
         .picture = DTYPE_F64,
+        .in_host_memory = true,
     };
     return &reference->device;
 }

@@ -63,6 +63,7 @@ struct device {
     const char *precision; /* as in device_options */
     enum dtype activation; /* type of activations and of their gradients */
     enum dtype picture;    /* type of pictures and of the gradient at the picture */
+    bool in_host_memory;   /* its memory is the process's own */
     bool records;          /* device_record_begin works */
     uint64_t programs;     /* hash of the convolution programs chosen so far; 0: the device has no choice */
     int64_t allocations;   /* device_alloc calls so far */
@@ -89,7 +90,8 @@ void device_free(struct device *device, void *memory);
 int device_upload(struct device *device, void *to, const void *from, size_t bytes);
 int device_download(struct device *device, void *to, const void *from, size_t bytes);
 
-/* Bytes that device_alloc can still give in all; SIZE_MAX where the device cannot tell. */
+/* Bytes that device_alloc can still give in all; SIZE_MAX where the device cannot tell. In host memory: without
+ * swapping, and what was allocated but not yet written to still counts as available. */
 size_t device_available(struct device *device);
 
 /* Queues bytes zeros. */

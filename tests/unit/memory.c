@@ -2,6 +2,7 @@
  * people write them. */
 #include "directory.h"
 
+#include "host/device.h"
 #include "host/error.h"
 #include "host/memory.h"
 
@@ -126,6 +127,25 @@ static void test_process(void)
     CHECK(memory_peak() >= resident + TAKEN / 2, "%zu, at most %zu", resident, memory_peak());
 }
 
+/* A device in host memory has what the process has, give or take what others take meanwhile. */
+static void test_devices(void)
+{
+    static const char *const names[] = {"cpu", "reference"};
+
+    for (int i = 0; i < 2; i++) {
+        struct device *device = device_open(names[i], &(struct device_options){.threads = 1});
+
+        CHECK(device, "%s", error_message());
+        if (!device)
+            continue;
+        size_t available = device_available(device), host = memory_available();
+        CHECK(device->in_host_memory, "%s", names[i]);
+        CHECK((available == SIZE_MAX) == (host == SIZE_MAX) && available / 2 <= host, "%s: %zu of %zu", names[i],
+              available, host);
+        device_close(device);
+    }
+}
+
 static void test_text(void)
 {
     CHECK(!strcmp(bytes_text(512300000).text, "512.3 MB"), "%s", bytes_text(512300000).text);
@@ -182,6 +202,7 @@ int main(void)
     test_groups_v2();
     test_groups_v1();
     test_process();
+    test_devices();
     test_text();
     test_parse();
     directory_remove_all();
