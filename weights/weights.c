@@ -19,8 +19,13 @@
  * 1000; a kernel of this width and 2048 channels in takes 256 MB a position. */
 #define MAX_CHANNELS 16384
 
+/* What the hash of the network without a file is made of; the number goes up when untrained.c makes other values.
+ */
+#define UNTRAINED_VERSION "untrained 1"
+
 struct weights {
     char *path;
+    uint64_t hash;               /* 0: not asked for yet */
     const struct reader *reader; /* NULL: the untrained network */
     void *file;                  /* the reader's */
 };
@@ -115,6 +120,103 @@ bool weights_are_embedded(const struct weights *weights)
 {
     return !strcmp(weights->path, WEIGHTS_EMBEDDED);
 }
+
+/* The hash ------------------------------------------------------------------------------------------------- */
+
+#define PRIME_1 UINT64_C(0x9e3779b185ebca87) /* XXH64's */
+#define PRIME_2 UINT64_C(0xc2b2ae3d27d4eb4f)
+#define PRIME_3 UINT64_C(0x165667b19e3779f9)
+#define PRIME_4 UINT64_C(0x85ebca77c2b2ae63)
+
+static uint64_t rotate(uint64_t x, int bits)
+{
+    return x << bits | x >> (64 - bits);
+}
+
+/* Goes on from hash with count bytes; what is missing in the last word is zeros. Every step can be undone, so that
+ * one changed word always gives another hash; FNV-1a, taken on words, would not notice two changed signs. */
+static uint64_t hash_add(uint64_t hash, const void *bytes, size_t count)
+{
+    const unsigned char *at = bytes;
+
+    while (count > 0) {
+        uint64_t word = 0;
+        size_t length = count < sizeof word ? count : sizeof word;
+        memcpy(&word, at, length); /* little-endian, as all machines are that this program is for */
+        hash ^= rotate(word * PRIME_2, 31) * PRIME_1;
+        hash = rotate(hash, 27) * PRIME_1 + PRIME_4;
+        at += length;
+        count -= length;
+    }
+    return hash;
+}
+
+/* Spreads the last words over all bits; never 0. total tells apart what differs in zeros at the end. */
+static uint64_t hash_end(uint64_t hash, uint64_t total)
+{
+    hash ^= total;
+    hash = (hash ^ hash >> 33) * PRIME_2;
+    hash = (hash ^ hash >> 29) * PRIME_3;
+    hash ^= hash >> 32;
+    return hash ? hash : 1;
+}
+
+static uint64_t bytes_hash(const void *bytes, size_t count)
+{
+    return hash_end(hash_add(0, bytes, count), count);
+}
+
+/* The hash of a file's bytes, as bytes_hash gives it of all of them at once; 0 with an error. */
+static uint64_t file_hash(const char *path)
+{
+    enum { PIECE = 1 << 18 }; /* a multiple of a word, and small enough for the second-level cache */
+    unsigned char *piece = malloc(PIECE);
+    FILE *file = fopen(path, "rb");
+    uint64_t hash = 0, total = 0;
+    size_t length = PIECE;
+
+    if (!piece || !file) {
+        error_set("%s: %s", path, piece ? strerror(errno) : "no memory to read it");
+        goto done;
+    }
+    setvbuf(file, NULL, _IONBF, 0);
+    while (length == PIECE) {
+        length = fread(piece, 1, PIECE, file);
+        hash = hash_add(hash, piece, length);
+        total += length;
+    }
+    if (ferror(file)) {
+        error_set("%s: %s", path, strerror(errno));
+        hash = 0;
+    } else {
+        hash = hash_end(hash, total);
+    }
+
+done:
+    if (file)
+        fclose(file);
+    free(piece);
+    return hash;
+}
+
+uint64_t weights_hash(struct weights *weights)
+{
+    if (!weights) {
+        error_set("there are no weights to tell apart from others");
+        return 0;
+    }
+    if (weights->hash)
+        return weights->hash;
+    if (!weights->reader)
+        weights->hash = bytes_hash(UNTRAINED_VERSION, strlen(UNTRAINED_VERSION));
+    else if (weights_are_embedded(weights))
+        weights->hash = bytes_hash(embedded_weights, (size_t)(embedded_weights_end - embedded_weights));
+    else
+        weights->hash = file_hash(weights->path);
+    return weights->hash;
+}
+
+/* Layers --------------------------------------------------------------------------------------------------- */
 
 void layer_weights_free(struct layer_weights *layer)
 {

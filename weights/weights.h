@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define WEIGHTS_CONVOLUTIONS 94 /* conv2d_1 .. conv2d_94, numbered as in Keras 2.1 */
 #define WEIGHTS_DENSE 95        /* the index of `predictions` beside them */
@@ -32,6 +33,12 @@ void weights_close(struct weights *weights);
 /* The path that was opened. */
 const char *weights_path(const struct weights *weights);
 bool weights_are_embedded(const struct weights *weights);
+
+/* A number for the parameters that does not depend on where they lie: a 64-bit hash of the file's bytes (words of 8
+ * bytes with the steps that XXH64 takes behind its last stripe; no cryptography), for "embedded" of the bytes that
+ * the program carries, for "untrained" of its name and version. Reads the file at the first call and keeps the
+ * number. 0 with an error where the file cannot be read again; weights may then be NULL, too. */
+uint64_t weights_hash(struct weights *weights);
 
 /* Channels that layer 1..94 puts out, or WEIGHTS_DENSE's classes, as the file has them; 0 where the file has no
  * such layer. Reads shapes only. -1 with an error for a malformed tensor. */
