@@ -9,8 +9,8 @@ setup_fail() {
 
 # Installs what the build wants, and the packages named as arguments, where they are not there.
 setup_packages() {
-    set -- cmake ninja-build gcc libc6-dev pkg-config libdnnl-dev libhdf5-dev libpng-dev libjpeg62-turbo-dev \
-        libcjson-dev liblcms2-dev libexif-dev "$@"
+    set -- cmake ninja-build gcc libc6-dev pkg-config libdnnl-dev libhdf5-dev libpng-dev zlib1g-dev \
+        libjpeg62-turbo-dev libcjson-dev liblcms2-dev libexif-dev "$@"
     missing=
     if ! command -v dpkg-query >/dev/null; then
         echo "$0: this is no Debian; assuming that the equivalents of these are installed: $*" >&2
