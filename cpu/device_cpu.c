@@ -47,7 +47,7 @@ static void cpu_free(struct device *device, void *memory)
 static size_t cpu_available(struct device *device)
 {
     (void)device;
-    return memory_available();
+    return memory_spare();
 }
 
 void cpu_fail(struct cpu *cpu)

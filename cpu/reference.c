@@ -44,7 +44,7 @@ static int reference_copy(struct device *device, void *to, const void *from, siz
 static size_t reference_available(struct device *device)
 {
     (void)device;
-    return memory_available();
+    return memory_spare();
 }
 
 static void reference_clear(struct device *device, void *memory, size_t bytes)

@@ -171,8 +171,11 @@ static int dream_on(const struct job *job, const struct compare_side *side, int 
         fprintf(stderr, "a dream on %s, %s%s\n", side->device->name, side->device->precision,
                 number ? ", the picture moved a little" : "");
     progress_init(&progress, !terminal, job->settings->layer, job->dream.max_loss);
-    int result = dream(side->net, side->device, &copy, &job->dream, &observer, log);
+    struct schedule *schedule =
+        schedule_new(side->net, NULL, copy.height, copy.width, &job->dream, &(struct schedule_limits){0});
+    int result = schedule ? dream(schedule, &copy, NULL, &observer, log) : -1;
     progress_clear(&progress);
+    schedule_free(schedule);
     image_free(&copy);
     return result;
 }

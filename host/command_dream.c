@@ -4,6 +4,7 @@
 #include "error.h"
 #include "image.h"
 #include "interrupt.h"
+#include "keeper.h"
 #include "log.h"
 #include "paths.h"
 #include "progress.h"
@@ -23,7 +24,9 @@ struct settings {
     bool clip, no_clip;       /* neither: as the weights want it */
     const char *save_octaves; /* NULL: not */
     const char *log;          /* NULL: none */
-    int bits;                 /* 0: as the picture has it */
+    struct schedule_limits limits;
+    struct keeper_options keeper;
+    int bits; /* 0: as the picture has it */
     int quality;
     bool quiet;
 };
@@ -129,6 +132,7 @@ struct job {
     const struct settings *settings;
     struct image_format format;
     struct progress progress;
+    struct keeper keeper;
 };
 
 /* Writes picture into --save-octaves' directory. */
@@ -166,6 +170,16 @@ static void on_octave_end(void *context, const struct dream_log *log, int octave
     progress_octave_end(&((struct job *)context)->progress, log, octave);
 }
 
+static bool on_checkpoint_due(void *context)
+{
+    return keeper_due(&((struct job *)context)->keeper);
+}
+
+static int on_checkpoint(void *context, const struct checkpoint *checkpoint)
+{
+    return keeper_keep(&((struct job *)context)->keeper, checkpoint);
+}
+
 enum { OCTAVE_NAME = 96 };
 
 /* The article's name for the picture after an octave. */
@@ -190,7 +204,7 @@ static int on_picture(void *context, const struct dream_log *log, int octave, co
 /* No file that is written may be the one that is read, nor another that is written. */
 static int check_distinct(const struct job *job)
 {
-    const char *log = job->settings->log;
+    const char *log = job->settings->log, *checkpoint = job->settings->keeper.checkpoint;
 
     if (path_same_file(job->output, job->image))
         return error_set("%s: is the picture itself; give the result another name", job->output);
@@ -198,6 +212,10 @@ static int check_distinct(const struct job *job)
         return error_set("--log %s: is the picture itself; give the log another name", log);
     if (log && path_same_file(log, job->output))
         return error_set("--log %s: is the result's name, too; give the log another", log);
+    if (checkpoint && (path_same_file(checkpoint, job->image) || path_same_file(checkpoint, job->output) ||
+                       (log && path_same_file(checkpoint, log))))
+        return error_set("--checkpoint %s: is the picture, the result or the log; give it another name",
+                         checkpoint);
     return 0;
 }
 
@@ -237,21 +255,73 @@ static int check_outputs(const struct job *job)
         return error_prefix("--save-octaves");
     if (settings->log && path_check_output(settings->log))
         return error_prefix("--log");
+    if (settings->keeper.checkpoint && path_check_output(settings->keeper.checkpoint))
+        return error_prefix("--checkpoint");
     return 0;
 }
 
-/* Dreams on picture and writes what was asked for. */
-static int dream_and_write(struct job *job, struct session *session, const struct session_options *options,
-                           struct image *picture)
+/* How far a dream that was interrupted has come, for people. */
+struct progress_text {
+    char text[96];
+};
+
+static struct progress_text progress_text(const struct dream_log *log)
+{
+    struct progress_text text;
+    int octave = 0;
+
+    while (octave + 1 < log->octaves && log->octave[octave + 1].steps > 0)
+        octave++;
+    snprintf(text.text, sizeof text.text, "in octave %d of %d after %" PRId64 " of %d steps", octave + 1,
+             log->octaves, log->octave[octave].steps, log->iterations);
+    return text;
+}
+
+/* Says what was chosen and about how long it will take. */
+static int announce(const struct job *job, const struct schedule *schedule)
+{
+    double seconds;
+
+    if (job->settings->quiet)
+        return 0;
+    seconds = schedule_estimate(schedule);
+    if (seconds < 0)
+        return -1;
+    fprintf(stderr, "%" PRId64 "x%" PRId64 " %s; about %s\n", schedule->width, schedule->height,
+            schedule_describe(schedule).text, duration_text(seconds).text);
+    return 0;
+}
+
+/* Writes what the dream has come to: the picture, marked where it is partial, and the log. */
+static int results_write(struct job *job, struct image *picture, const struct log_header *header,
+                         const struct dream_log *log)
+{
+    char comment[128];
+
+    if (header->partial) {
+        snprintf(comment, sizeof comment, "partial: interrupted %s", progress_text(log).text);
+        job->format.comment = comment;
+    }
+    int result = image_write(job->output, picture, &job->format);
+    job->format.comment = NULL;
+    if (!result && job->settings->log)
+        result = log_write(job->settings->log, header, log);
+    return result;
+}
+
+/* Dreams on picture by the schedule and writes what was asked for. */
+static enum exit_status dream_and_write(struct job *job, struct session *session, struct schedule *schedule,
+                                        const struct session_options *options, struct image *picture)
 {
     const struct settings *settings = job->settings;
-    struct dream_options dream_options = settings->dream;
     struct dream_observer observer = {.context = job,
                                       .wanted = on_wanted,
                                       .octave_begin = on_octave_begin,
                                       .steps = on_steps,
                                       .octave_end = on_octave_end,
-                                      .picture = settings->save_octaves ? on_picture : NULL};
+                                      .picture = settings->save_octaves ? on_picture : NULL,
+                                      .checkpoint_due = on_checkpoint_due,
+                                      .checkpoint = settings->keeper.checkpoint ? on_checkpoint : NULL};
     struct log_header header = {.image = job->image,
                                 .output = job->output,
                                 .height = picture->height,
@@ -260,27 +330,63 @@ static int dream_and_write(struct job *job, struct session *session, const struc
                                 .device = session->device,
                                 .threads = options->threads,
                                 .weights = weights_path(session->weights),
-                                .options = &dream_options};
+                                .schedule = schedule};
     struct dream_log log = {0};
-
-    dream_options.clip = settings->clip || (!settings->no_clip && weights_are_embedded(session->weights));
-    if (dream_options.clip && !settings->clip && !settings->quiet)
-        fputs("pareidolia: with that network pixels are held to their range after each step (--no-clip: not)\n",
-              stderr);
+    enum exit_status status = STATUS_FAILED;
 
     progress_init(&job->progress, settings->quiet, settings->layer, settings->dream.max_loss);
-    int result = dream(session->net, session->device, picture, &dream_options, &observer, &log);
+    int result = dream(schedule, picture, keeper_from(&job->keeper), &observer, &log);
     progress_clear(&job->progress);
-    if (result > 0 || (!result && interrupt_requested()))
-        result = error_set("interrupted; no picture was written");
-    if (!result)
-        result = image_write(job->output, picture, &job->format);
-    if (!result && settings->log)
-        result = log_write(settings->log, &header, &log);
-    if (!result && !settings->quiet)
+    header.partial = result > 0;
+    if (result < 0 || results_write(job, picture, &header, &log))
+        goto fail;
+    if (!settings->quiet)
         fprintf(stderr, "%s\n", job->output);
+    status = header.partial ? STATUS_INTERRUPTED : STATUS_DONE;
+    if (header.partial)
+        error_set("interrupted %s: %s is the dream as far as it was, at full size%s%s", progress_text(&log).text,
+                  job->output, settings->keeper.checkpoint ? "; go on with --resume " : "",
+                  settings->keeper.checkpoint ? settings->keeper.checkpoint : "");
+
+fail:
     dream_log_free(&log);
-    return result;
+    return status;
+}
+
+/* The options of the dream, as the weights want them. */
+static struct dream_options dream_options_of(const struct settings *settings, const struct session *session)
+{
+    struct dream_options options = settings->dream;
+
+    options.clip = settings->clip || (!settings->no_clip && weights_are_embedded(session->weights));
+    if (options.clip && !settings->clip && !settings->quiet)
+        fputs("pareidolia: with that network pixels are held to their range after each step (--no-clip: not)\n",
+              stderr);
+    return options;
+}
+
+/* The rest, once network, weights and picture are there. */
+static enum exit_status session_dream(struct job *job, struct session *session,
+                                      const struct session_options *options, struct image *picture)
+{
+    struct dream_options dream_options = dream_options_of(job->settings, session);
+    struct schedule_limits limits = job->settings->limits;
+    struct schedule *schedule = NULL;
+    enum exit_status status = STATUS_FAILED;
+
+    if (keeper_open(&job->keeper, &job->settings->keeper, session, job->settings->layer, &dream_options, picture,
+                    &limits))
+        goto fail;
+    schedule = schedule_new(session->net, session->host, picture->height, picture->width, &dream_options, &limits);
+    if (!schedule || announce(job, schedule))
+        goto fail;
+    interrupt_catch();
+    status = dream_and_write(job, session, schedule, options, picture);
+
+fail:
+    schedule_free(schedule);
+    keeper_close(&job->keeper);
+    return status;
 }
 
 /* The rest, once the command line has been understood. */
@@ -306,10 +412,7 @@ static enum exit_status job_run(struct job *job, const struct session_options *o
         goto fail;
     if (!job->settings->quiet)
         session_notice(&session);
-    interrupt_catch();
-    if (dream_and_write(job, &session, options, &picture))
-        goto fail;
-    status = STATUS_DONE;
+    status = session_dream(job, &session, options, &picture);
 
 fail:
     image_free(&picture);
@@ -319,7 +422,8 @@ fail:
 
 enum exit_status command_dream(int argc, char **argv)
 {
-    struct settings settings = {.layer = "activation_41", .dream = dream_defaults(), .quality = 95};
+    struct settings settings = {
+        .layer = "activation_41", .dream = dream_defaults(), .quality = 95, .keeper.every = 60};
     struct session_options options = {0};
     const struct command_line line = {
         .command = "dream",
@@ -329,6 +433,8 @@ enum exit_status command_dream(int argc, char **argv)
             "the layer half sees becomes visible. IMAGE is a PNG or JPEG.",
         .groups = {{"the dream", dream_table, &settings},
                    {"the files", output_table, &settings},
+                   {"long renders", keeper_option_table, &settings.keeper},
+                   {"large pictures", limits_option_table, &settings.limits},
                    {"the network", session_option_table, &options}},
     };
     struct job job = {.settings = &settings};

@@ -6,18 +6,19 @@
 #include "interrupt.h"
 #include "npy.h"
 #include "paths.h"
-#include "plan.h"
 #include "session.h"
 #include "transfer.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct settings {
     const char *layer;
     const char *activation; /* NULL: not written */
     const char *gradient;   /* NULL: not computed */
+    struct schedule_limits limits;
 };
 
 static const struct option dump_table[] = {
@@ -88,73 +89,125 @@ static void result_free(struct result *result)
     free(result->gradient.values);
 }
 
-/* Catches the target's activation as the forward pass goes by. */
+/* Catches the target's activation as the forward pass goes by, tile after tile. */
 struct catcher {
     struct device *device;
     int node;
-    struct array *activation;
+    int64_t jump;
+    struct array *activation; /* of the whole picture; NULL: not wanted */
     int result;
 };
 
-static void catch_activation(void *context, int node, const struct tensor *activation)
+/* Copies what a tile owns from its crop's array to the whole picture's. */
+static void array_place(struct array *whole, const struct array *crop, const struct strip *rows,
+                        const struct strip *columns, int64_t jump)
 {
-    struct catcher *catcher = context;
+    int64_t left = (columns->own.begin + jump - 1) / jump, right = (columns->own.end + jump - 1) / jump;
+    int64_t bottom = (rows->own.end + jump - 1) / jump;
 
-    if (node == catcher->node)
-        catcher->result = array_download(catcher->device, activation, catcher->activation);
+    right = right < whole->w ? right : whole->w;
+    bottom = bottom < whole->h ? bottom : whole->h;
+    for (int64_t row = (rows->own.begin + jump - 1) / jump; row < bottom && left < right; row++) {
+        int64_t from = (row - rows->crop.begin / jump) * crop->w + left - columns->crop.begin / jump;
+
+        memcpy((char *)whole->values + dtype_bytes(whole->type, (row * whole->w + left) * whole->c),
+               (char *)crop->values + dtype_bytes(crop->type, from * crop->c),
+               dtype_bytes(whole->type, (right - left) * whole->c));
+    }
 }
 
-/* Runs the plan on x and collects what was asked for. g has no data where no gradient is wanted. */
-static int step_run(struct device *device, struct plan *plan, const struct tensor *x, const struct tensor *g,
-                    struct ascent *state, struct catcher *catcher, struct result *out)
+static void catch_activation(void *context, const struct strip *rows, const struct strip *columns, int node,
+                             const struct tensor *activation)
+{
+    struct catcher *catcher = context;
+    struct array crop = {0};
+
+    if (node != catcher->node || catcher->result)
+        return;
+    catcher->result = array_download(catcher->device, activation, &crop);
+    if (!catcher->result)
+        array_place(catcher->activation, &crop, rows, columns, catcher->jump);
+    free(crop.values);
+}
+
+/* Room for the target's activation of the whole picture. */
+static int activation_new(const struct session *session, int node, const struct image *picture, struct array *out)
+{
+    int64_t shape[3];
+    size_t bytes;
+
+    network_shape(&session->network, node, picture->height, picture->width, shape);
+    *out = (struct array){.type = session->device->activation == DTYPE_F64 ? DTYPE_F64 : DTYPE_F32,
+                          .h = shape[0],
+                          .w = shape[1],
+                          .c = (int)shape[2]};
+    bytes = dtype_bytes(out->type, out->h * out->w * out->c);
+    out->values = malloc(bytes);
+    return out->values ? 0 : error_set("no memory for an array of %zu bytes", bytes);
+}
+
+/* Evaluates x and collects what was asked for. g has no data where no gradient is wanted. */
+static int step_run(struct gradient *gradient, struct device *pictures, const struct tensor *x,
+                    const struct tensor *g, struct ascent *state, struct catcher *catcher, struct result *out)
 {
     struct ascent numbers;
 
-    device_clear(device, state, ascent_bytes(0));
+    device_clear(pictures, state, ascent_bytes(0));
     if (catcher->activation)
-        plan_observe(plan, catch_activation, catcher);
-    plan_forward(plan, x, state);
-    if (g->data)
-        plan_backward(plan, g);
-    if (device_ascent_read(device, state, 0, &numbers) || catcher->result)
+        gradient_observe(gradient, catch_activation, catcher);
+    if (gradient_compute(gradient, x, g->data ? g : NULL, state) ||
+        device_ascent_read(pictures, state, 0, &numbers) || catcher->result)
         return -1;
     out->loss = numbers.current.loss;
     if (g->data) {
-        if (array_download(device, g, &out->gradient))
+        if (array_download(pictures, g, &out->gradient))
             return -1;
-        array_unscale(&out->gradient, plan_gradient_scale(plan));
+        array_unscale(&out->gradient, gradient_scale(gradient));
     }
     return 0;
 }
 
-/* One step from picture. */
+/* One step from picture, whose pixels are freed once they are on the device. */
 static int step_compute(struct session *session, const struct targets *targets, const struct settings *settings,
-                        const struct image *picture, struct result *out)
+                        struct image *picture, struct result *out)
 {
-    struct device *device = session->device;
-    struct tensor x = {.h = picture->height, .w = picture->width, .c = 3, .pitch = 3, .type = device->picture};
-    struct tensor g = x;
-    struct catcher catcher = {device, targets->target[0].node, settings->activation ? &out->activation : NULL, 0};
+    struct dream_options one_step = {.octaves = 1, .octave_scale = 2, .iterations = 1};
+    struct catcher catcher = {.device = session->device,
+                              .node = targets->target[0].node,
+                              .jump = network_reach(&session->network, targets->target[0].node, false).jump,
+                              .activation = settings->activation ? &out->activation : NULL};
+    struct schedule *schedule =
+        schedule_new(session->net, session->host, picture->height, picture->width, &one_step, &settings->limits);
+    struct gradient *gradient = NULL;
+    struct tensor x, g;
     struct ascent *state = NULL;
     int result = -1;
 
-    struct plan *plan = plan_new(session->net, picture->height, picture->width);
-    if (!plan)
+    if (!schedule)
         return -1;
-    if (plan_allocate(plan) || !(x.data = device_alloc(device, tensor_bytes(&x))))
+    x = g = (struct tensor){
+        .h = picture->height, .w = picture->width, .c = 3, .pitch = 3, .type = schedule->pictures->picture};
+    gradient = schedule->octave[0].gradient;
+    if (!gradient) /* nothing is stimulated, which can be looked at, too */
+        schedule->octave[0].gradient = gradient =
+            gradient_new(session->net, schedule->pictures, picture->height, picture->width, 0);
+    if (!gradient || gradient_allocate(gradient) || !(x.data = device_alloc(schedule->pictures, tensor_bytes(&x))))
         goto fail;
-    if (settings->gradient && !(g.data = device_alloc(device, tensor_bytes(&g))))
+    if (settings->gradient && !(g.data = device_alloc(schedule->pictures, tensor_bytes(&g))))
         goto fail;
-    state = device_alloc(device, ascent_bytes(0));
-    if (!state || tensor_upload(device, &x, picture->pixels))
+    state = device_alloc(schedule->pictures, ascent_bytes(0));
+    if (!state || tensor_upload(schedule->pictures, &x, picture->pixels) ||
+        (catcher.activation && activation_new(session, catcher.node, picture, catcher.activation)))
         goto fail;
-    result = step_run(device, plan, &x, &g, state, &catcher, out);
+    free(picture->pixels);
+    picture->pixels = NULL;
+    result = step_run(gradient, schedule->pictures, &x, &g, state, &catcher, out);
 
 fail:
-    device_free(device, state);
-    device_free(device, g.data);
-    device_free(device, x.data);
-    plan_free(plan);
+    device_free(schedule->pictures, state);
+    device_free(schedule->pictures, g.data);
+    device_free(schedule->pictures, x.data);
+    schedule_free(schedule);
     return result;
 }
 
@@ -234,7 +287,9 @@ enum exit_status command_dump(int argc, char **argv)
         .about =
             "Computes loss and gradient for a picture once, as a step of a dream does, prints the loss with all "
             "its digits, and writes arrays in NumPy's format: float64 from the reference device, else float32.",
-        .groups = {{"the step", dump_table, &settings}, {"the network", session_option_table, &options}},
+        .groups = {{"the step", dump_table, &settings},
+                   {"large pictures", limits_option_table, &settings.limits},
+                   {"the network", session_option_table, &options}},
     };
     const char *image = NULL;
 

@@ -4,12 +4,18 @@
 #ifndef PAREIDOLIA_COMMANDS_H
 #define PAREIDOLIA_COMMANDS_H
 
-enum exit_status { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2 };
+enum exit_status {
+    STATUS_DONE = 0,
+    STATUS_FAILED = 1,
+    STATUS_USAGE = 2,
+    STATUS_INTERRUPTED = 130, /* as a shell says of a program that SIGINT has ended */
+};
 
 enum exit_status command_dream(int argc, char **argv);
 enum exit_status command_classify(int argc, char **argv);
 enum exit_status command_layers(int argc, char **argv);
 enum exit_status command_dump(int argc, char **argv);
 enum exit_status command_compare(int argc, char **argv);
+enum exit_status command_plan(int argc, char **argv);
 
 #endif

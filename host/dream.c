@@ -1,7 +1,9 @@
-/* Runs the octaves on a device: what is computed, in which order, and which pictures are in memory meanwhile.
- * Steps are only queued; how one is computed is net.c's and the device's, what the user sees is the observer's. */
+/* Runs the octaves of a schedule: what is computed, in which order, and which pictures are in memory meanwhile.
+ * Steps are only queued; how one is computed is gradient.c's and the device's, what the user sees is the
+ * observer's. */
 #include "dream.h"
 
+#include "checkpoint.h"
 #include "clock.h"
 #include "error.h"
 #include "transfer.h"
@@ -10,7 +12,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,40 +24,33 @@ enum { POLL_STEPS = 64 };
 
 /* A dream under way. Pictures without data are not there yet, or not any more. */
 struct dreamer {
-    struct net *net;
-    struct device *device;
+    struct schedule *schedule;
+    struct device *device; /* that pictures and state lie on */
     const struct dream_options *options;
     const struct dream_observer *observer;
+    struct checkpoint *from; /* until the octave that it is of goes on, else NULL */
     struct dream_log *log;
+    struct image *picture;     /* the caller's */
     struct tensor original;    /* at full size */
-    struct tensor shrunk;      /* the original at the size of the octave before */
     struct tensor x;           /* the dream at the size of this octave */
-    struct plan *largest;      /* of the last octave, until its turn comes; NULL where that takes no steps */
     struct ascent *state;      /* on the device */
     struct ascent *state_copy; /* on the host */
+    bool ended;                /* by the observer: no more steps */
 };
 
 /* The ascent at one octave. */
 struct climb {
-    struct plan *plan;
-    struct tensor g;             /* the gradient */
+    int octave;
+    struct gradient *gradient;   /* the schedule's */
+    struct tensor g;             /* its result */
     struct recording *recording; /* of a step; NULL: none yet, or not any more */
+    int lowerings;               /* of the gradient's scale */
     int64_t queued;              /* steps that may be recorded in the state */
     int64_t read;                /* of them at the last reading */
     int64_t batch;               /* steps from there to the next reading */
+    int64_t begun;               /* queued, when this run began */
     double read_at;
 };
-
-struct dream_options dream_defaults(void)
-{
-    return (struct dream_options){
-        .octaves = 4, .octave_scale = 1.4, .iterations = 20, .step = 0.01, .max_loss = 20};
-}
-
-int64_t octave_size(int64_t n, int octave, const struct dream_options *options)
-{
-    return (int64_t)((double)n / pow(options->octave_scale, options->octaves - 1 - octave));
-}
 
 /* The log --------------------------------------------------------------------------------------------------- */
 
@@ -70,25 +64,41 @@ void dream_log_free(struct dream_log *log)
     *log = (struct dream_log){0};
 }
 
-/* Lays out the octaves of a picture of h x w pixels. */
-static int log_begin(struct dreamer *d, int64_t h, int64_t w)
+static int log_begin(struct dreamer *d)
 {
-    const struct dream_options *options = d->options;
+    const struct schedule *s = d->schedule;
 
-    *d->log = (struct dream_log){.octaves = options->octaves, .iterations = options->iterations};
-    d->log->octave = calloc((size_t)options->octaves, sizeof *d->log->octave);
+    *d->log = (struct dream_log){.octaves = d->options->octaves, .iterations = d->options->iterations};
+    d->log->octave = calloc((size_t)d->options->octaves, sizeof *d->log->octave);
     if (!d->log->octave)
-        return error_set("no memory for the log of %d octaves", options->octaves);
-    for (int i = 0; i < options->octaves; i++) {
-        struct octave_log *octave = &d->log->octave[i];
-        octave->height = octave_size(h, i, options);
-        octave->width = octave_size(w, i, options);
-        if (octave->height < 1 || octave->width < 1)
-            return error_set("the smallest of %d octaves, each %g times the next, would be %" PRId64 "x%" PRId64
-                             " pixels; take fewer octaves or a smaller scale",
-                             options->octaves, 1 / options->octave_scale, octave->width, octave->height);
-        octave->silent = !net_stimulates(d->net, octave->height, octave->width);
-    }
+        return error_set("no memory for the log of %d octaves", d->options->octaves);
+    for (int i = 0; i < d->options->octaves; i++)
+        d->log->octave[i] = (struct octave_log){.height = s->octave[i].height,
+                                                .width = s->octave[i].width,
+                                                .silent = s->octave[i].silent,
+                                                .device_bytes = s->octave[i].network_bytes};
+    return 0;
+}
+
+/* Room for the octave's records; + 1, as never 0 bytes are wanted. */
+static int records_new(struct dreamer *d, struct octave_log *log)
+{
+    log->records = calloc((size_t)d->log->iterations + 1, sizeof *log->records);
+    return log->records ? 0 : error_set("no memory for the records of %d steps", d->log->iterations);
+}
+
+/* Takes over what a checkpoint says of an octave that is done, or under way. */
+static int log_take(struct dreamer *d, int octave)
+{
+    const struct octave_log *from = &d->from->log.octave[octave];
+    struct octave_log *log = &d->log->octave[octave];
+
+    if (records_new(d, log))
+        return -1;
+    memcpy(log->records, from->records, (size_t)from->steps * sizeof *log->records);
+    log->steps = from->steps;
+    log->stopped = from->stopped;
+    log->seconds = from->seconds;
     return 0;
 }
 
@@ -128,8 +138,9 @@ static int picture_resize(struct dreamer *d, const struct tensor *from, const st
 
 /* Moves the picture's pixels to the device. They are not needed again before the result takes their place; fresh
  * memory for that takes no room before it is written to. */
-static int original_upload(struct dreamer *d, struct image *picture)
+static int original_upload(struct dreamer *d)
 {
+    struct image *picture = d->picture;
     size_t bytes = (size_t)(picture->height * picture->width) * 3 * sizeof *picture->pixels;
 
     if (picture_new(d->device, picture->height, picture->width, &d->original) ||
@@ -142,10 +153,11 @@ static int original_upload(struct dreamer *d, struct image *picture)
     return 0;
 }
 
-/* Brings the dream as it is now to picture's pixels, which have room for the largest octave, checks it, and shows
- * it to the observer. */
-static int octave_download(struct dreamer *d, int octave, struct image *picture)
+/* Brings the dream as it is now to the picture's pixels, which have room for the largest octave, checks it, and
+ * shows it to the observer. */
+static int octave_download(struct dreamer *d, int octave)
 {
+    const struct image *picture = d->picture;
     struct image view = *picture; /* borrows all but the size */
 
     view.height = d->x.h;
@@ -157,32 +169,88 @@ static int octave_download(struct dreamer *d, int octave, struct image *picture)
     for (int64_t i = 0; i < view.height * view.width * 3; i++)
         if (!isfinite(view.pixels[i]))
             return error_set("at octave %d the picture left the range of numbers; take a smaller step", octave + 1);
-    return d->observer->picture ? d->observer->picture(d->observer->context, d->log, octave, &view) : 0;
+    return d->observer->picture && !d->ended ? d->observer->picture(d->observer->context, d->log, octave, &view)
+                                             : 0;
+}
+
+/* Checkpoints ------------------------------------------------------------------------------------------------- */
+
+/* Hands the state between two steps to the observer. */
+static int checkpoint_hand(struct dreamer *d, const struct climb *climb)
+{
+    struct checkpoint checkpoint = {.octave = climb->octave,
+                                    .lowerings = climb->lowerings,
+                                    .tile = d->schedule->tile,
+                                    .type = d->x.type,
+                                    .height = d->x.h,
+                                    .width = d->x.w,
+                                    .pixels = d->x.data,
+                                    .log = *d->log};
+
+    if (!d->device->in_host_memory) {
+        /* The result's memory is still unused. */
+        checkpoint.pixels = d->picture->pixels;
+        assert(d->x.type == DTYPE_F32);
+        if (device_download(d->device, checkpoint.pixels, d->x.data, tensor_bytes(&d->x)))
+            return -1;
+    }
+    return d->observer->checkpoint(d->observer->context, &checkpoint);
+}
+
+/* Whether the observer wants one now. */
+static bool checkpoint_due(const struct dreamer *d)
+{
+    return d->observer->checkpoint_due && d->observer->checkpoint &&
+           d->observer->checkpoint_due(d->observer->context);
+}
+
+/* Goes back to the octave's picture, its scale and its records. */
+static int climb_restore(struct dreamer *d, struct climb *climb)
+{
+    const struct octave_log *log = &d->log->octave[climb->octave];
+    struct ascent *state = d->state_copy;
+
+    assert(d->from->type == d->x.type && d->from->height == d->x.h && d->from->width == d->x.w);
+    for (; climb->lowerings < d->from->lowerings; climb->lowerings++)
+        gradient_lower_scale(climb->gradient);
+    memset(state, 0, ascent_bytes(d->options->iterations));
+    memcpy(state->records, log->records, (size_t)log->steps * sizeof *log->records);
+    state->steps = log->steps;
+    state->stopped = log->stopped;
+    climb->queued = climb->read = climb->begun = log->steps;
+    if (device_upload(d->device, d->x.data, d->from->pixels, tensor_bytes(&d->x)) ||
+        device_upload(d->device, d->state, state, ascent_bytes(d->options->iterations)))
+        return -1;
+    free(d->from->pixels);
+    d->from->pixels = NULL;
+    d->from = NULL;
+    return 0;
 }
 
 /* Ascent ---------------------------------------------------------------------------------------------------- */
 
-static void step_queue(struct dreamer *d, const struct climb *climb)
+static int step_queue(struct dreamer *d, const struct climb *climb)
 {
-    double scale = 1 / plan_gradient_scale(climb->plan);
+    double scale = 1 / gradient_scale(climb->gradient);
 
-    plan_forward(climb->plan, &d->x, d->state);
-    plan_backward(climb->plan, &climb->g);
+    if (gradient_compute(climb->gradient, &d->x, &climb->g, d->state))
+        return -1;
     device_mean_abs(d->device, &climb->g, scale, d->state);
     device_ascend(d->device, &d->x, &climb->g, d->options->step, scale, d->options->max_loss,
                   d->options->clip ? 1 : INFINITY, d->state);
+    return 0;
 }
 
 /* Queues one step: the first as it is, the others, where the device can, from a recording that is made once. */
 static int step_run(struct dreamer *d, struct climb *climb)
 {
-    if (!d->device->records || climb->queued == 0) {
-        step_queue(d, climb);
+    if (!gradient_records(climb->gradient) || climb->queued == climb->begun) {
+        if (step_queue(d, climb))
+            return -1;
     } else {
         if (!climb->recording) {
-            if (device_record_begin(d->device))
+            if (device_record_begin(d->device) || step_queue(d, climb))
                 return -1;
-            step_queue(d, climb);
             climb->recording = device_record_end(d->device);
             if (!climb->recording)
                 return -1;
@@ -195,12 +263,14 @@ static int step_run(struct dreamer *d, struct climb *climb)
 
 /* After a step whose gradient overflowed: it and those behind it have changed nothing, and are queued again with a
  * smaller scale. */
-static int overflow_mend(struct dreamer *d, int octave, struct climb *climb)
+static int overflow_mend(struct dreamer *d, struct climb *climb)
 {
     size_t first = offsetof(struct ascent, overflowed);
 
-    if (!plan_lower_gradient_scale(climb->plan))
-        return error_set("at octave %d the gradient left the range of numbers; take a smaller step", octave + 1);
+    if (!gradient_lower_scale(climb->gradient))
+        return error_set("at octave %d the gradient left the range of numbers; take a smaller step",
+                         climb->octave + 1);
+    climb->lowerings++;
     device_clear(d->device, (char *)d->state + first, offsetof(struct ascent, records) - first);
     device_recording_free(d->device, climb->recording);
     climb->recording = NULL;
@@ -209,9 +279,9 @@ static int overflow_mend(struct dreamer *d, int octave, struct climb *climb)
 }
 
 /* Reads what the steps queued so far have recorded, and passes the news on. */
-static int records_read(struct dreamer *d, int octave, struct climb *climb)
+static int records_read(struct dreamer *d, struct climb *climb)
 {
-    struct octave_log *log = &d->log->octave[octave];
+    struct octave_log *log = &d->log->octave[climb->octave];
     const struct ascent *state = d->state_copy;
     double now, batch;
 
@@ -222,193 +292,158 @@ static int records_read(struct dreamer *d, int octave, struct climb *climb)
         log->records[log->steps] = state->records[log->steps];
     log->stopped = state->stopped;
     if (d->observer->steps && log->steps > 0)
-        d->observer->steps(d->observer->context, d->log, octave);
+        d->observer->steps(d->observer->context, d->log, climb->octave);
     now = clock_seconds();
     batch = POLL_SECONDS / fmax(now - climb->read_at, 1e-6) * (double)(climb->queued - climb->read);
     climb->batch = (int64_t)fmin(fmax(batch, 1), POLL_STEPS);
     climb->read_at = now;
-    if (state->overflowed && overflow_mend(d, octave, climb))
+    if (state->overflowed && overflow_mend(d, climb))
         return -1;
     climb->read = climb->queued;
     return 0;
 }
 
-/* Queues the octave's steps and reads their records. Returns 0, -1 with an error, or 1 where the observer ended
- * it. */
-static int steps_run(struct dreamer *d, int octave, struct climb *climb)
+/* Whether more steps are queued before the records are read. */
+static bool goes_on(const struct dreamer *d, const struct climb *climb)
 {
-    const struct octave_log *log = &d->log->octave[octave];
-    int64_t iterations = d->options->iterations;
+    return climb->queued < d->options->iterations && climb->queued - climb->read < climb->batch &&
+           clock_seconds() - climb->read_at < POLL_SECONDS;
+}
 
-    device_clear(d->device, d->state, ascent_bytes(iterations));
+/* Queues the octave's steps and reads their records, until they are done or the observer has ended them. */
+static int steps_run(struct dreamer *d, struct climb *climb)
+{
+    const struct octave_log *log = &d->log->octave[climb->octave];
+
     climb->batch = 1;
     climb->read_at = clock_seconds();
-    while (log->steps < iterations && !log->stopped) {
-        if (d->observer->wanted && !d->observer->wanted(d->observer->context)) {
-            device_sync(d->device); /* the caller frees what queued steps use; their fate does not matter */
-            return 1;
-        }
-        if (step_run(d, climb))
+    while (log->steps < d->options->iterations && !log->stopped && !d->ended) {
+        bool due;
+
+        d->ended = d->observer->wanted && !d->observer->wanted(d->observer->context);
+        if (!d->ended && step_run(d, climb))
             return -1;
-        if (climb->queued < iterations && climb->queued - climb->read < climb->batch &&
-            clock_seconds() - climb->read_at < POLL_SECONDS)
+        due = checkpoint_due(d);
+        if (!due && !d->ended && goes_on(d, climb))
             continue;
-        if (records_read(d, octave, climb))
+        if (climb->queued > climb->read && records_read(d, climb))
+            return -1;
+        if ((due || (d->ended && d->observer->checkpoint)) && checkpoint_hand(d, climb))
             return -1;
     }
     return 0;
 }
 
-/* Ascends from d->x in place, with the memory that only this takes. Returns as steps_run does. */
+/* Ascends from d->x in place, with the memory that only this takes. */
 static int octave_ascend(struct dreamer *d, int octave)
 {
     struct octave_log *log = &d->log->octave[octave];
-    struct climb climb = {0};
+    struct scheduled_octave *scheduled = &d->schedule->octave[octave];
+    struct climb climb = {.octave = octave, .gradient = scheduled->gradient};
     int result = -1;
 
-    if (octave + 1 == d->log->octaves) {
-        climb.plan = d->largest;
-        d->largest = NULL;
-    } else {
-        climb.plan = plan_new(d->net, log->height, log->width);
-    }
-    if (!climb.plan)
-        return -1;
-    log->device_bytes = plan_bytes(climb.plan);
-    if (plan_allocate(climb.plan) || picture_new(d->device, log->height, log->width, &climb.g))
+    device_clear(d->device, d->state, ascent_bytes(d->options->iterations));
+    if (gradient_allocate(climb.gradient) || picture_new(d->device, log->height, log->width, &climb.g) ||
+        (d->from && climb_restore(d, &climb)))
         goto fail;
-    result = steps_run(d, octave, &climb);
+    result = steps_run(d, &climb);
 
 fail:
     device_recording_free(d->device, climb.recording);
     picture_free(d->device, &climb.g);
-    plan_free(climb.plan);
+    gradient_free(scheduled->gradient);
+    scheduled->gradient = NULL;
     return result;
-}
-
-/* Memory ---------------------------------------------------------------------------------------------------- */
-
-struct size_text {
-    char text[32];
-};
-
-/* "24.31 GB", "512.3 MB". */
-static struct size_text size_text(size_t bytes)
-{
-    struct size_text size;
-
-    if (bytes < 1000000000)
-        snprintf(size.text, sizeof size.text, "%.1f MB", (double)bytes / 1e6);
-    else
-        snprintf(size.text, sizeof size.text, "%.2f GB", (double)bytes / 1e9);
-    return size;
-}
-
-static size_t picture_bytes(const struct dreamer *d, int64_t h, int64_t w)
-{
-    return dtype_bytes(d->device->picture, h * w * 3);
-}
-
-/* Plans the last octave, which is the largest, and checks that the device has the memory for it before anything is
- * computed. What lives then, and no moment needs more: the plan's allocation, the original, the dream and its
- * gradient at full size, the shrunk original of the octave before, and the state. (Where pictures are resized there
- * is one more of an octave's size, but no gradient and no plan.) */
-static int largest_plan(struct dreamer *d, const struct image *picture)
-{
-    int last = d->log->octaves - 1;
-    const struct octave_log *largest = &d->log->octave[last], *before = &d->log->octave[last > 0 ? last - 1 : 0];
-    size_t available = device_available(d->device);
-    size_t needed = picture_bytes(d, picture->height, picture->width) +
-                    2 * picture_bytes(d, largest->height, largest->width) +
-                    picture_bytes(d, before->height, before->width) + ascent_bytes(d->options->iterations);
-
-    if (!largest->silent && d->options->iterations > 0) {
-        d->largest = plan_new(d->net, largest->height, largest->width);
-        if (!d->largest)
-            return -1;
-        needed += plan_bytes(d->largest);
-    }
-    if (needed <= available)
-        return 0;
-    return error_set(
-        "a dream of %" PRId64 "x%" PRId64 " pixels takes %s of memory on %s, which has %s free; take a "
-        "smaller picture or another device",
-        largest->width, largest->height, size_text(needed).text, d->device->name, size_text(available).text);
 }
 
 /* The dream ------------------------------------------------------------------------------------------------- */
 
-/* One octave: enlarge, ascend, put back the detail. The last one's result is always brought to picture. Returns
- * as steps_run does. */
-static int octave_dream(struct dreamer *d, int octave, struct image *picture)
+/* Enlarges the dream to an octave that the checkpoint has done, or takes its picture's place: what it holds comes
+ * with the ascent. */
+static int octave_enter(struct dreamer *d, int octave)
+{
+    const struct octave_log *log = &d->log->octave[octave];
+
+    if (!d->from)
+        return picture_resize(d, octave == 0 ? &d->original : &d->x, log, &d->x);
+    return picture_new(d->device, log->height, log->width, &d->x);
+}
+
+/* One octave: enlarge, ascend unless the dream has been ended, put back the detail. The last one's result is always
+ * brought to the picture. */
+static int octave_dream(struct dreamer *d, int octave)
 {
     struct octave_log *log = &d->log->octave[octave];
-    bool last = octave + 1 == d->log->octaves;
+    const struct octave_log *before = &d->log->octave[octave > 0 ? octave - 1 : 0];
+    bool last = octave + 1 == d->log->octaves, watched = !d->ended;
     double begin = clock_seconds();
 
-    log->records = calloc((size_t)d->log->iterations + 1, sizeof *log->records); /* + 1: never of 0 bytes */
-    if (!log->records)
-        return error_set("no memory for the records of %d steps", d->log->iterations);
-    if (d->observer->octave_begin)
+    if (!log->records && records_new(d, log))
+        return -1;
+    if (watched && d->observer->octave_begin)
         d->observer->octave_begin(d->observer->context, d->log, octave);
-    if (picture_resize(d, octave == 0 ? &d->original : &d->x, log, &d->x))
+    if (octave_enter(d, octave))
         return -1;
-    if (octave == 0 && picture_resize(d, &d->original, log, &d->shrunk))
-        return -1;
-
-    if (log->silent) {
+    if (log->silent && !d->ended)
         log->steps = d->log->iterations; /* all zero, as Keras records them */
-    } else if (d->log->iterations > 0) {
-        int result = octave_ascend(d, octave);
-        if (result)
-            return result;
-    }
-
-    device_detail(d->device, &d->x, &d->original, d->shrunk.h, d->shrunk.w);
-    if (!last && octave > 0 && picture_resize(d, &d->original, log, &d->shrunk))
+    else if (d->log->iterations > 0 && !d->ended && octave_ascend(d, octave))
         return -1;
-    if ((last || d->observer->picture) && octave_download(d, octave, picture))
+    device_detail(d->device, &d->x, &d->original, before->height, before->width);
+    if ((last || (d->observer->picture && !d->ended)) && octave_download(d, octave))
         return -1;
-    log->seconds = clock_seconds() - begin;
-    if (d->observer->octave_end)
+    log->seconds += clock_seconds() - begin;
+    if (watched && !d->ended && d->observer->octave_end)
         d->observer->octave_end(d->observer->context, d->log, octave);
     return 0;
 }
 
-int dream(struct net *net, struct device *device, struct image *picture, const struct dream_options *options,
+/* Runs all octaves, or those that the checkpoint has not done. */
+static int octaves_dream(struct dreamer *d)
+{
+    int first = d->from ? d->from->octave : 0;
+
+    for (int octave = 0; d->from && octave <= first; octave++)
+        if (log_take(d, octave))
+            return -1;
+    for (int octave = first; octave < d->options->octaves; octave++)
+        if (octave_dream(d, octave))
+            return -1;
+    return 0;
+}
+
+int dream(struct schedule *schedule, struct image *picture, struct checkpoint *from,
           const struct dream_observer *observer, struct dream_log *log)
 {
     static const struct dream_observer nobody = {0};
-    struct dreamer d = {.net = net, .device = device, .options = options, .log = log};
-    size_t state_bytes = ascent_bytes(options->iterations);
+    struct dreamer d = {.schedule = schedule,
+                        .device = schedule->pictures,
+                        .options = &schedule->options,
+                        .observer = observer ? observer : &nobody,
+                        .from = from,
+                        .log = log,
+                        .picture = picture};
+    size_t state_bytes = ascent_bytes(d.options->iterations);
     double begin = clock_seconds();
     int result = -1;
 
-    assert(options->octaves > 0 && options->octave_scale > 1 && options->iterations >= 0);
-    d.observer = observer ? observer : &nobody;
-    if (log_begin(&d, picture->height, picture->width))
+    assert(picture->height == schedule->height && picture->width == schedule->width);
+    if (log_begin(&d))
         goto fail;
     d.state_copy = malloc(state_bytes);
     if (!d.state_copy) {
-        error_set("no memory for the records of %d steps", options->iterations);
+        error_set("no memory for the records of %d steps", d.options->iterations);
         goto fail;
     }
-    if (largest_plan(&d, picture))
+    d.state = device_alloc(d.device, state_bytes);
+    if (!d.state || original_upload(&d) || octaves_dream(&d))
         goto fail;
-    d.state = device_alloc(device, state_bytes);
-    if (!d.state || original_upload(&d, picture))
-        goto fail;
-    result = 0;
-    for (int octave = 0; octave < options->octaves && !result; octave++)
-        result = octave_dream(&d, octave, picture);
-    log->seconds = clock_seconds() - begin;
+    log->seconds = clock_seconds() - begin + (from ? from->log.seconds : 0);
+    result = d.ended;
 
 fail:
-    plan_free(d.largest);
-    picture_free(device, &d.x);
-    picture_free(device, &d.shrunk);
-    picture_free(device, &d.original);
-    device_free(device, d.state);
+    picture_free(d.device, &d.x);
+    picture_free(d.device, &d.original);
+    device_free(d.device, d.state);
     free(d.state_copy);
     return result;
 }

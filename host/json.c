@@ -6,15 +6,21 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 void json_add_number(cJSON *object, const char *name, double value)
 {
-    if (isfinite(value))
-        cJSON_AddNumberToObject(object, name, value);
-    else
+    char digits[32];
+
+    if (!isfinite(value)) {
         cJSON_AddNullToObject(object, name);
+        return;
+    }
+    /* cJSON is content with 15 digits, and one double in ten is another then. */
+    snprintf(digits, sizeof digits, "%.17g", value);
+    cJSON_AddRawToObject(object, name, digits);
 }
 
 /* Bytes of the UTF-8 character that text begins with; 0 where it begins with none. Overlong forms, surrogates and

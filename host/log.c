@@ -34,7 +34,7 @@ static cJSON *octave_json(const struct octave_log *octave)
 
 static cJSON *log_json(const struct log_header *header, const struct dream_log *log)
 {
-    const struct dream_options *options = header->options;
+    const struct dream_options *options = &header->schedule->options;
     cJSON *object = cJSON_CreateObject();
     cJSON *octaves = cJSON_CreateArray();
 
@@ -55,6 +55,8 @@ static cJSON *log_json(const struct log_header *header, const struct dream_log *
     json_add_number(object, "max_loss", options->max_loss);
     cJSON_AddBoolToObject(object, "clip", options->clip);
     json_add_number(object, "iterations", options->iterations);
+    json_add_number(object, "tile", (double)header->schedule->tile);
+    cJSON_AddBoolToObject(object, "partial", header->partial);
     json_add_number(object, "seconds", log->seconds);
     for (int i = 0; i < log->octaves; i++)
         cJSON_AddItemToArray(octaves, octave_json(&log->octave[i]));

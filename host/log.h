@@ -12,7 +12,8 @@ struct log_header {
     const struct device *device;
     int threads; /* as given; 0: all */
     const char *weights;
-    const struct dream_options *options;
+    const struct schedule *schedule;
+    bool partial; /* the dream was interrupted */
 };
 
 /* Writes the log to path, whole or not at all. Numbers that are not finite become null; so max_loss means "none".

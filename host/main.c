@@ -15,6 +15,7 @@ static const struct command {
     enum exit_status (*run)(int argc, char **argv);
 } commands[] = {
     {"dream", "let a layer of the network paint what it sees into a picture", command_dream},
+    {"plan", "say what a dream of some size would take: tiles, memory, time", command_plan},
     {"classify", "say what the whole network takes a picture for", command_classify},
     {"layers", "list the network's layers, their shapes and receptive fields", command_layers},
     {"dump", "write a layer's activation and the gradient of one step, for comparison", command_dump},

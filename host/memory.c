@@ -183,6 +183,13 @@ size_t memory_available(void)
     return memory_available_under("");
 }
 
+size_t memory_spare(void)
+{
+    size_t available = memory_available();
+
+    return available == SIZE_MAX ? SIZE_MAX : available - available / 16;
+}
+
 size_t memory_resident(void)
 {
     size_t bytes = 0;

@@ -11,7 +11,10 @@
  * counts as available. */
 size_t memory_available(void);
 
-/* The same from root/proc and root/sys instead of /proc and /sys; for tests. */
+/* That, less a sixteenth, which is left to everything else: what may be planned with. */
+size_t memory_spare(void);
+
+/* What memory_available says, from root/proc and root/sys instead of /proc and /sys; for tests. */
 size_t memory_available_under(const char *root);
 
 /* Bytes of this process in memory, now and at most so far; 0 where the system does not say. */

@@ -132,6 +132,11 @@ void net_close(struct net *net)
     free(net);
 }
 
+struct device *net_device(const struct net *net)
+{
+    return net->device;
+}
+
 struct stimulation target_region(int64_t h, int64_t w)
 {
     struct stimulation region = {0};

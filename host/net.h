@@ -22,6 +22,8 @@ struct net *net_open(struct device *device, const struct network *network, struc
                      const struct target *targets, int count, bool gradient);
 void net_close(struct net *net);
 
+struct device *net_device(const struct net *net);
+
 /* Whether a picture of h x w pixels gives any target a position to stimulate; false also where the picture does
  * not reach a target at all. */
 bool net_stimulates(const struct net *net, int64_t h, int64_t w);

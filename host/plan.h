@@ -61,4 +61,35 @@ bool plan_lower_gradient_scale(struct plan *plan);
 int plan_kept(const struct plan *plan);
 const struct tensor *plan_kept_tensor(const struct plan *plan, int index, int *node);
 
+/* For measurements: what one operation of the plan does. */
+struct plan_operation {
+    const char *kind;  /* "convolution", "max pool", "average pool", "global average", "stimulation" */
+    const char *layer; /* of several that run as one, the first */
+    int members;       /* how many run as one */
+    bool backward;
+    double flops; /* of convolutions, a multiply-add being two; 0 of all others */
+    double
+        bytes; /* of all that it reads and of all that it writes, each once: tensors, signs, winners, parameters */
+};
+
+/* Operations 0..plan_operations-1 stand in the order in which they run. plan_operation returns false for one that
+ * does no work. */
+int plan_operations(const struct plan *plan);
+bool plan_operation(const struct plan *plan, int index, struct plan_operation *out);
+
+/* Queues one operation alone, on the pictures of the last plan_forward and plan_backward. What it reads is what it
+ * should be if all operations run in their order from the first one on; each may run several times in its turn,
+ * those that add to a tensor then add more than once. */
+void plan_operation_run(struct plan *plan, int index, struct ascent *state);
+
+/* What plan_bytes is made of. */
+struct plan_memory {
+    size_t tensors; /* what plan_bytes would be without the libraries' scratch memory: activations, their gradients
+                       and */
+    size_t kept;    /* the signs and winners that the forward pass leaves for the backward pass */
+};
+
+/* Returns 0, or -1 with an error when memory is short. */
+int plan_memory(const struct plan *plan, struct plan_memory *out);
+
 #endif

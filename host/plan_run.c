@@ -1,8 +1,10 @@
 /* Runs a plan: queues its operations on the device, and lets the host see what they leave. */
+#include "error.h"
 #include "plan_internal.h"
 
 #include <math.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 /* The positions of span, which is of the picture's pixels, inside [first, last), counted from where crop begins. */
 static struct span positions(struct span span, struct span crop, int64_t jump, int64_t first, int64_t last)
@@ -137,4 +139,94 @@ void plan_backward(struct plan *plan, const struct tensor *g)
     plan->buffers[GRADIENT].tensor.data = g->data;
     for (int i = plan->forward_ops; i < plan->op_count; i++)
         run_op(plan, &plan->ops[i], NULL);
+}
+
+/* Measuring ----------------------------------------------------------------------------------------------- */
+
+int plan_operations(const struct plan *plan)
+{
+    return plan->op_count;
+}
+
+/* Bytes of the values at a place, without those between them. */
+static double place_bytes(const struct plan *plan, struct place place)
+{
+    if (place.buffer < 0)
+        return 0;
+    const struct tensor *t = &plan->buffers[place.buffer].tensor;
+    return (double)dtype_bytes(t->type, t->h * t->w * place.count);
+}
+
+/* Fills in what only convolutions have. */
+static void describe_convolution(const struct plan *plan, const struct op *op, struct plan_operation *out)
+{
+    const struct net *net = plan->net;
+    const struct group *group = &net->layout.group[net->layout.group_of[op->node]];
+    const struct node *node = &net->network->nodes[op->node];
+    const struct tensor *y = &plan->buffers[op->y.buffer].tensor;
+    double weights = (double)node->kh * node->kw * net->network->nodes[group->x].channels * op->y.count;
+
+    out->members = group->members;
+    out->flops = 2 * (double)(y->h * y->w) * weights;
+    out->bytes += (double)dtype_bytes(net->device->activation, (int64_t)weights);
+}
+
+bool plan_operation(const struct plan *plan, int index, struct plan_operation *out)
+{
+    static const char *const kinds[] = {
+        [OP_CONV] = "convolution",
+        [OP_CONV_BACK] = "convolution",
+        [OP_MAX_POOL] = "max pool",
+        [OP_MAX_POOL_BACK] = "max pool",
+        [OP_AVERAGE_POOL] = "average pool",
+        [OP_AVERAGE_POOL_BACK] = "average pool",
+        [OP_GLOBAL_AVERAGE] = "global average",
+        [OP_STIMULATE] = "stimulation",
+    };
+    const struct op *op = &plan->ops[index];
+
+    if (op->kind == OP_COMPLETE)
+        return false;
+    *out = (struct plan_operation){.kind = kinds[op->kind],
+                                   .layer = plan->net->network->nodes[op->node].name,
+                                   .members = 1,
+                                   .backward = index >= plan->forward_ops};
+    out->bytes = place_bytes(plan, op->y) + place_bytes(plan, op->mask) + place_bytes(plan, op->argmax);
+    if (op->kind != OP_STIMULATE || op->target >= 0) /* one that only clears reads nothing */
+        out->bytes += place_bytes(plan, op->x);
+    if (op->accumulate) /* what is added to is read, too */
+        out->bytes += place_bytes(plan, op->kind == OP_STIMULATE ? op->y : op->x);
+    if (op->kind == OP_CONV || op->kind == OP_CONV_BACK)
+        describe_convolution(plan, op, out);
+    return true;
+}
+
+void plan_operation_run(struct plan *plan, int index, struct ascent *state)
+{
+    run_op(plan, &plan->ops[index], state);
+}
+
+int plan_memory(const struct plan *plan, struct plan_memory *out)
+{
+    struct arena_item *items = malloc((size_t)plan->buffer_count * sizeof *items);
+
+    if (!items)
+        return error_set("out of memory while the network's memory is counted");
+    *out = (struct plan_memory){0};
+    for (int i = 0; i < plan->buffer_count; i++)
+        items[i] = plan->buffers[i].item;
+    for (int i = 0; i < plan->op_count; i++) {
+        const struct op *op = &plan->ops[i];
+
+        if (op->scratch >= 0)
+            items[op->scratch].bytes = 0;
+        if (op->argmax.buffer >= 0 && i < plan->forward_ops)
+            out->kept += items[op->argmax.buffer].bytes;
+    }
+    for (int i = 0; i < plan->net->layout.buffers; i++)
+        if (plan->mask[i] >= 0 && items[plan->mask[i]].first >= 0)
+            out->kept += items[plan->mask[i]].bytes;
+    out->tensors = arena_pack(items, plan->buffer_count);
+    free(items);
+    return out->tensors == (size_t)-1 ? -1 : 0;
 }

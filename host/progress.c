@@ -50,12 +50,7 @@ static double work_until(const struct dream_log *log, int octave, int64_t steps)
     return work;
 }
 
-struct duration_text {
-    char text[32];
-};
-
-/* "0:07", "12:34", "1:02:03". */
-static struct duration_text duration_text(double seconds)
+struct duration_text duration_text(double seconds)
 {
     struct duration_text duration;
     int64_t whole = (int64_t)ceil(seconds);

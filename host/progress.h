@@ -5,6 +5,13 @@
 
 #include "dream.h"
 
+struct duration_text {
+    char text[32];
+};
+
+/* "0:07", "12:34", "1:02:03". */
+struct duration_text duration_text(double seconds);
+
 struct progress {
     bool quiet;        /* show nothing at all */
     bool bar;          /* stderr is a terminal */

@@ -41,6 +41,25 @@ const struct option session_option_table[] = {
     {.name = NULL},
 };
 
+const struct option limits_option_table[] = {
+    {.name = "memory",
+     .kind = OPTION_BYTES,
+     .offset = offsetof(struct schedule_limits, memory),
+     .argument = "BYTES",
+     .help =
+         "what the network may take of the device's memory, as 6G or 500M; where that is too little for the whole "
+         "picture it is computed in tiles, with the same result to rounding (default: what is free). Pictures "
+         "that do not fit beside it lie in the host's memory and do not count"},
+    {.name = "tile",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct schedule_limits, tile),
+     .argument = "N",
+     .help = "compute in tiles of N x N pixels, to which their surroundings come; 0 is as memory wants it",
+     .least = 0,
+     .most = 1000000},
+    {.name = NULL},
+};
+
 static bool is_auto(const struct session_options *options)
 {
     return !options->device || !strcmp(options->device, "auto");
@@ -112,6 +131,11 @@ int session_open(struct session *session, const struct session_options *options,
     session->device = open_device(options, session->no_gpu, sizeof session->no_gpu);
     if (!session->device)
         goto fail;
+    if (!session->device->in_host_memory) {
+        session->host = device_open("cpu", &(struct device_options){.threads = options->threads});
+        if (!session->host)
+            goto fail;
+    }
     session->weights = open_weights(options, dense);
     if (!session->weights)
         goto fail;
@@ -132,6 +156,7 @@ void session_close(struct session *session)
 {
     net_close(session->net);
     weights_close(session->weights);
+    device_close(session->host);
     device_close(session->device);
     *session = (struct session){0};
 }
@@ -141,8 +166,9 @@ void session_notice(const struct session *session)
     if (*session->no_gpu)
         fprintf(stderr, "pareidolia: %s; computing on the cpu\n", session->no_gpu);
     if (weights_are_embedded(session->weights))
-        fputs("pareidolia: the weights are the small network that is built in; weights/fetch.sh gets the real ones\n",
-              stderr);
+        fputs(
+            "pareidolia: the weights are the small network that is built in; weights/fetch.sh gets the real ones\n",
+            stderr);
     if (!strcmp(weights_path(session->weights), "untrained"))
         fputs(
             "pareidolia: the weights are untrained, so the shapes mean nothing; weights/fetch.sh gets real ones\n",

@@ -3,6 +3,7 @@
 #define PAREIDOLIA_SESSION_H
 
 #include "options.h"
+#include "schedule.h"
 #include "targets.h"
 
 /* Values of session_option_table; zeroed: every default. */
@@ -16,6 +17,9 @@ struct session_options {
 
 extern const struct option session_option_table[];
 
+/* Options whose values are a struct schedule_limits (schedule.h). */
+extern const struct option limits_option_table[];
+
 /* 0 where this build has the device that the options name and the device the precision, else -1 with an error: a
  * wrong command line. */
 int session_check(const struct session_options *options);
@@ -23,6 +27,8 @@ int session_check(const struct session_options *options);
 /* A zeroed session is empty and safe to close. */
 struct session {
     struct device *device;
+    struct device
+        *host; /* a device for pictures that `device` has no room for; NULL: its memory is the host's anyway */
     char no_gpu[512]; /* why "auto" has not taken one; "": it has, or none was wanted */
     struct weights *weights;
     struct network network;

@@ -2,10 +2,10 @@
  * end in one sentence or not need the call (cuDNN's other proposals), and leave nothing alive. usage: faults
  * PRECISION LAYER [EVERY]: with EVERY only each EVERYth call fails. */
 #include "tests/check.h"
+#include "tests/common/dreaming.h"
 
 #include "tests/softgpu/softgpu.h"
 
-#include "host/dream.h"
 #include "host/error.h"
 
 #include <string.h>
@@ -34,7 +34,7 @@ static int dream_once(const char *precision, float *pixels)
     if (device && picture.pixels)
         net = net_open(device, &network, weights, &target, 1, true);
     if (net)
-        result = dream(net, device, &picture, &options, NULL, &log);
+        result = dream_now(net, &picture, &options, NULL, &log);
     if (result == 0)
         memcpy(pixels, picture.pixels, SIDE * SIDE * 3 * sizeof *pixels);
     dream_log_free(&log);

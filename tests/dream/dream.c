@@ -2,11 +2,11 @@
  * Keras's. What the loop asks of a device on the way is loop.c's business.
  * usage: dream DEVICE [article PRECISION] (which wants PAREIDOLIA_GOLDEN and PAREIDOLIA_WEIGHTS) */
 #include "tests/check.h"
+#include "tests/common/dreaming.h"
 #include "tests/common/arrays.h"
 #include "tests/common/evaluation.h"
 #include "tests/common/open.h"
 
-#include "host/dream.h"
 #include "host/error.h"
 
 #include <math.h>
@@ -61,7 +61,7 @@ static struct image dreamed_at(int64_t w, int64_t h, const char *weights, const 
     struct image picture = new_picture(w, h);
 
     open_net(&o, weights, layer, (struct device_options){.threads = threads});
-    must(dream(o.net, o.device, &picture, options, NULL, log) == 0, "dream");
+    must(dream_now(o.net, &picture, options, NULL, log) == 0, "dream");
     close_net(&o);
     return picture;
 }
@@ -179,7 +179,7 @@ static void test_article(const char *precision)
     open_net(&o, weights, "activation_41", (struct device_options){.precision = precision});
     snprintf(path, sizeof path, "%s/cloud_480x269.png", golden);
     must(image_read(path, &picture) == 0, path);
-    must(dream(o.net, o.device, &picture, &options, NULL, &log) == 0, "dream");
+    must(dream_now(o.net, &picture, &options, NULL, &log) == 0, "dream");
     cJSON *run = read_json(golden, "article/run.json");
 
     cJSON_ArrayForEach(octave, cJSON_GetObjectItem(run, "float64"))

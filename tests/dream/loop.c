@@ -1,9 +1,9 @@
 /* Tests the octave loop (host/dream.c) with the untrained network: sizes, silence, stops, and that the step loop
  * neither allocates nor waits but to read its records. Usage: loop [DEVICE]. */
 #include "tests/check.h"
+#include "tests/common/dreaming.h"
 #include "tests/common/open.h"
 
-#include "host/dream.h"
 #include "host/error.h"
 
 #include <math.h>
@@ -83,7 +83,12 @@ static int on_picture(void *context, const struct dream_log *log, int octave, co
 
 static struct dream_observer observer_of(struct seen *seen)
 {
-    return (struct dream_observer){seen, on_wanted, on_octave_begin, on_steps, on_octave_end, on_picture};
+    return (struct dream_observer){.context = seen,
+                                   .wanted = on_wanted,
+                                   .octave_begin = on_octave_begin,
+                                   .steps = on_steps,
+                                   .octave_end = on_octave_end,
+                                   .picture = on_picture};
 }
 
 /* int(n / scale^i), as Python gives it. */
@@ -109,8 +114,8 @@ static void test_loop(void)
     struct dream_log log = {0}, log_alone = {0};
     size_t bytes = 60 * 75 * 3 * sizeof *watched.pixels;
 
-    CHECK(!dream(net, device, &watched, &options, &observer, &log), "%s", error_message());
-    CHECK(!dream(net, device, &alone, &options, NULL, &log_alone), "%s", error_message());
+    CHECK(!dream_now(net, &watched, &options, &observer, &log), "%s", error_message());
+    CHECK(!dream_now(net, &alone, &options, NULL, &log_alone), "%s", error_message());
     CHECK(!memcmp(watched.pixels, alone.pixels, bytes), "being watched changes the picture");
     CHECK(seen.begun == 2 && seen.ended == 2 && seen.pictures == 2 && seen.asked == 10, "%d %d %d %lld", seen.begun,
           seen.ended, seen.pictures, (long long)seen.asked);
@@ -138,7 +143,7 @@ static void test_unchanged(void)
         struct image picture = picture_new(50, 64), original = picture_new(50, 64);
         struct dream_log log = {0};
         double worst = 0;
-        CHECK(!dream(net, device, &picture, options[k], NULL, &log), "%s", error_message());
+        CHECK(!dream_now(net, &picture, options[k], NULL, &log), "%s", error_message());
         for (int i = 0; i < 50 * 64 * 3; i++)
             worst = fmax(worst, fabs((double)(picture.pixels[i] - original.pixels[i])));
         CHECK(worst < 1e-6, "case %d: detail comes back but for %g", k, worst);
@@ -160,7 +165,7 @@ static void test_silent(void)
     struct image picture = picture_new(4, 4), original = picture_new(4, 4);
     struct dream_log log = {0};
 
-    CHECK(!dream(net, device, &picture, &options, &observer, &log), "%s", error_message());
+    CHECK(!dream_now(net, &picture, &options, &observer, &log), "%s", error_message());
     CHECK(log.octave[0].silent && log.octave[0].steps == 6 && log.octave[0].records[5].loss == 0, "%lld records",
           (long long)log.octave[0].steps);
     CHECK(seen.asked == 0 && seen.news == 0 && seen.ended == 1, "%lld", (long long)seen.asked);
@@ -180,17 +185,17 @@ static void test_ended(void)
     struct image picture = picture_new(50, 64);
     struct dream_log log = {0};
 
-    CHECK(dream(net, device, &picture, &options, &observer, &log) == 1, "the observer ends it");
+    CHECK(dream_now(net, &picture, &options, &observer, &log) == 1, "the observer ends it");
     CHECK(seen.begun == 1 && seen.ended == 0 && seen.asked == 4, "after %lld questions", (long long)seen.asked);
     dream_log_free(&log);
 
-    CHECK(dream(net, device, &picture, &tiny, NULL, &log) == -1, "an octave of no pixels");
+    CHECK(dream_now(net, &picture, &tiny, NULL, &log) == -1, "an octave of no pixels");
     CHECK(strstr(error_message(), "fewer octaves"), "%s", error_message());
     dream_log_free(&log);
     image_free(&picture);
 
     picture = picture_new(50, 64);
-    CHECK(dream(net, device, &picture, &huge, NULL, &log) == -1, "a picture of infinities");
+    CHECK(dream_now(net, &picture, &huge, NULL, &log) == -1, "a picture of infinities");
     CHECK(strstr(error_message(), "smaller step"), "%s", error_message());
     dream_log_free(&log);
     image_free(&picture);

@@ -2,9 +2,9 @@
  * mends gradients that overflow, and asks for memory beforehand. Whatever happens on the way, the picture must be
  * that of the plain device, bit for bit. */
 #include "tests/check.h"
+#include "tests/common/dreaming.h"
 #include "tests/dream/queued.h"
 
-#include "host/dream.h"
 #include "host/error.h"
 
 #include <math.h>
@@ -36,7 +36,7 @@ static struct dreamed dreamed(const struct dream_options *options)
 {
     struct dreamed d = {.picture = picture_new()};
 
-    CHECK(dream(net, device, &d.picture, options, NULL, &d.log) == 0, "%s", error_message());
+    CHECK(dream_now(net, &d.picture, options, NULL, &d.log) == 0, "%s", error_message());
     return d;
 }
 
@@ -104,7 +104,7 @@ static void test_hopeless(const struct dream_options *options)
 
     queued_reset();
     queued->overflow_above = 0;
-    CHECK(dream(net, device, &picture, options, NULL, &log) == -1, "a gradient that always overflows");
+    CHECK(dream_now(net, &picture, options, NULL, &log) == -1, "a gradient that always overflows");
     CHECK(strcmp(error_message(), "at octave 1 the gradient left the range of numbers; take a smaller step") == 0,
           "%s", error_message());
     CHECK(log.octave[0].steps == 0, "%lld steps", (long long)log.octave[0].steps);
@@ -119,7 +119,7 @@ static bool unwanted(void *context)
 }
 
 /* Whether a dream begins in so much memory; it goes no further. */
-static bool begins(const struct dream_options *options, size_t available)
+static bool begins(const struct dream_options *options, const struct schedule_limits *limits, size_t available)
 {
     struct image picture = picture_new();
     struct dream_observer observer = {.wanted = unwanted};
@@ -127,7 +127,7 @@ static bool begins(const struct dream_options *options, size_t available)
 
     queued_reset();
     queued->available = available;
-    int result = dream(net, device, &picture, options, &observer, &log);
+    int result = dream_limited(net, &picture, options, limits, &observer, &log);
     dream_log_free(&log);
     image_free(&picture);
     return result == 1;
@@ -136,6 +136,7 @@ static bool begins(const struct dream_options *options, size_t available)
 /* The memory of the whole dream is asked for before anything happens, and what is asked for is what is taken. */
 static void test_memory(const struct dream_options *options)
 {
+    struct schedule_limits whole = {.tile = WIDTH > HEIGHT ? WIDTH : HEIGHT};
     struct image picture = picture_new();
     struct dream_log log = {0};
     size_t low = 0, high = (size_t)1 << 30;
@@ -144,29 +145,53 @@ static void test_memory(const struct dream_options *options)
     while (high - low > 1) { /* the least that will do */
         size_t middle = low + (high - low) / 2;
 
-        if (begins(options, middle))
+        if (begins(options, &whole, middle))
             high = middle;
         else
             low = middle;
     }
     queued_reset();
     queued->available = high;
-    CHECK(dream(net, device, &picture, options, NULL, &log) == 0, "%s", error_message());
+    CHECK(dream_limited(net, &picture, options, &whole, NULL, &log) == 0, "%s", error_message());
     CHECK(queued->most == high && queued->taken == 0, "%zu bytes are enough, at most %zu were taken, %zu left",
           high, queued->most, queued->taken);
     dream_log_free(&log);
 
     queued_reset();
     queued->available = low;
-    CHECK(dream(net, device, &picture, options, NULL, &log) == -1, "a dream in too little memory");
+    CHECK(dream_limited(net, &picture, options, &whole, NULL, &log) == -1, "a dream in too little memory");
     CHECK(queued->most == 0, "%zu bytes were taken", queued->most);
     snprintf(expected, sizeof expected, "a dream of %dx%d pixels takes ", WIDTH, HEIGHT);
     CHECK(strncmp(error_message(), expected, strlen(expected)) == 0, "%s", error_message());
-    CHECK(strstr(error_message(), " MB of memory on cpu, which has ") &&
-              strstr(error_message(), "take a smaller picture or another device"),
+    CHECK(strstr(error_message(), " MB for pictures; cpu has ") &&
+              strstr(error_message(), " free; take a smaller picture, tiles or another device"),
           "%s", error_message());
     dream_log_free(&log);
     image_free(&picture);
+}
+
+/* In less memory than the whole picture takes a dream is computed in tiles, and takes no more than there is; in too
+ * little for these it does not begin. */
+static void test_little_memory(const struct dream_options *options)
+{
+    int tiled = 0, refused = 0;
+
+    for (size_t available = 16 << 10; available < 4 << 20; available += available / 16) {
+        struct image picture = picture_new();
+        struct dream_log log = {0};
+
+        queued_reset();
+        queued->available = available;
+        int result = dream_now(net, &picture, options, NULL, &log);
+        CHECK(queued->most <= available && queued->taken == 0, "%zu of %zu bytes were taken, %zu left",
+              queued->most, available, queued->taken);
+        CHECK(result == 0 || strstr(error_message(), "in tiles"), "%s", error_message());
+        tiled += !result;
+        refused += result < 0;
+        dream_log_free(&log);
+        image_free(&picture);
+    }
+    CHECK(tiled > 10 && refused > 10, "%d dreams in tiles or whole, %d refused", tiled, refused);
 }
 
 int main(void)
@@ -198,6 +223,7 @@ int main(void)
     expect_same(&stopped, &stopping, "stopped by the loss");
     test_hopeless(&options);
     test_memory(&options);
+    test_little_memory(&options);
     dreamed_free(&plain);
     dreamed_free(&stopped);
     net_close(net);

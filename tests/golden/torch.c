@@ -4,11 +4,11 @@
  * and looks at every value.
  * usage: golden_torch DATA_DIR NETWORK DEVICE PRECISION */
 #include "tests/check.h"
+#include "tests/common/dreaming.h"
 #include "tests/common/arrays.h"
 #include "tests/common/evaluation.h"
 #include "tests/common/open.h"
 
-#include "host/dream.h"
 #include "host/error.h"
 #include "host/transfer.h"
 
@@ -44,8 +44,8 @@ static struct tolerance tolerance_of(const char *device, const char *precision)
                                   .path = 1e-9,
                                   .moved = 1e-5};
     /* 8 bits of mantissa through 94 layers. Most of the gradient's error is flipped signs, so that only directions
-     * can be asked of it, and its mean is off by 6% where few positions are stimulated; with the reference's signs it
-     * must be as good as the activations. Paths of the loss agree within 5% in every precision. */
+     * can be asked of it, and its mean is off by 6% where few positions are stimulated; with the reference's signs
+     * it must be as good as the activations. Paths of the loss agree within 5% in every precision. */
     if (strcmp(precision, "bf16") == 0)
         return (struct tolerance){.activation = 8e-2,
                                   .probabilities = 8e-2,
@@ -341,7 +341,7 @@ static void compare_dream(struct suite *suite, const cJSON *fact)
     picture.pixels = malloc((size_t)x->count * sizeof *picture.pixels);
     must(net && values && picture.pixels, fact->string);
     memcpy(picture.pixels, x->values, (size_t)x->count * sizeof *picture.pixels);
-    must(dream(net, suite->device, &picture, &options, NULL, &log) == 0, fact->string);
+    must(dream_now(net, &picture, &options, NULL, &log) == 0, fact->string);
     CHECK(log.octaves == cJSON_GetArraySize(log_fact), "%s: %d octaves", fact->string, log.octaves);
     for (int i = 0; i < log.octaves; i++)
         compare_octave(suite, fact->string, &log.octave[i], cJSON_GetArrayItem(log_fact, i), &first);

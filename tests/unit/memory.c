@@ -138,7 +138,7 @@ static void test_devices(void)
         CHECK(device, "%s", error_message());
         if (!device)
             continue;
-        size_t available = device_available(device), host = memory_available();
+        size_t available = device_available(device), host = memory_spare();
         CHECK(device->in_host_memory, "%s", names[i]);
         CHECK((available == SIZE_MAX) == (host == SIZE_MAX) && available / 2 <= host, "%s: %zu of %zu", names[i],
               available, host);

@@ -1,0 +1,419 @@
+/* Chooses how a dream is computed. A tile's memory is known exactly only once it is planned, which takes a while;
+ * so sizes are estimated from the plan of a small picture, and what is chosen is then planned and counted. */
+#include "schedule.h"
+
+#include "clock.h"
+#include "error.h"
+#include "memory.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* No tensor has more elements, so that 32 bits can count them: GPU libraries' fast kernels do. */
+#define LARGEST_TENSOR ((int64_t)1 << 31)
+
+/* A picture that is planned for what can be learned from it. */
+enum { SAMPLE_SIDE = 512 };
+
+/* Pictures move to the host's memory if tiles would otherwise cost so much more work. */
+#define WORK_WORTH_MOVING 1.25
+
+/* Estimates are corrected by what planning says, so often at most. */
+enum { ATTEMPTS = 8 };
+
+struct dream_options dream_defaults(void)
+{
+    return (struct dream_options){
+        .octaves = 4, .octave_scale = 1.4, .iterations = 20, .step = 0.01, .max_loss = 20};
+}
+
+int64_t octave_size(int64_t n, int octave, const struct dream_options *options)
+{
+    return (int64_t)((double)n / pow(options->octave_scale, options->octaves - 1 - octave));
+}
+
+/* Choosing ------------------------------------------------------------------------------------------------ */
+
+/* What is free. */
+struct room {
+    size_t device; /* of the network's device */
+    size_t host;   /* of the host's memory, for pictures that do not count against the former */
+    bool limited;  /* the user's limit is why device is no more */
+};
+
+/* What a pixel of a crop takes on the network's device. */
+struct rate {
+    double bytes, elements; /* elements: of the largest tensor */
+};
+
+/* A way to compute the largest octave. */
+struct choice {
+    int64_t side; /* 0: in one piece */
+    bool apart;
+    double work; /* pixels of all crops / pixels; INFINITY: there is no such way */
+};
+
+/* Whether pictures that do not count against the limit are still in the same memory. */
+static bool same_memory(const struct schedule *s)
+{
+    return s->device->in_host_memory;
+}
+
+static struct room room_of(const struct schedule *s, const struct schedule_limits *limits)
+{
+    struct room room = {.device = SIZE_MAX, .host = SIZE_MAX};
+
+    if (!limits->elsewhere) {
+        room.device = device_available(s->device);
+        room.host = memory_spare();
+    }
+    room.limited = limits->memory > 0 && limits->memory < room.device;
+    if (room.limited)
+        room.device = limits->memory;
+    return room;
+}
+
+/* The original, the dream and its gradient, and the state. Where pictures are resized there are the octave before's
+ * and this one's, but no gradient yet. */
+static size_t pictures_bytes(const struct schedule *s, int octave)
+{
+    const struct scheduled_octave *o = &s->octave[octave];
+    enum dtype type = s->device->picture;
+
+    return dtype_bytes(type, s->height * s->width * 3) + 2 * dtype_bytes(type, o->height * o->width * 3) +
+           ascent_bytes(s->options.iterations);
+}
+
+/* What the network may take if pictures of that many bytes lie on its device, or apart; 0: they do not fit. */
+static size_t network_room(const struct schedule *s, const struct room *room, size_t pictures, bool apart)
+{
+    if (!apart)
+        return room->device > pictures ? room->device - pictures : 0;
+    if (room->host <= pictures)
+        return 0;
+    if (same_memory(s) && room->host - pictures < room->device)
+        return room->host - pictures;
+    return room->device;
+}
+
+/* Learns the rate from a small picture's plan. */
+static int rate_learn(const struct schedule *s, const struct scheduled_octave *largest, struct rate *rate)
+{
+    int64_t h = largest->height < SAMPLE_SIDE ? largest->height : SAMPLE_SIDE;
+    int64_t w = largest->width < SAMPLE_SIDE ? largest->width : SAMPLE_SIDE;
+    struct gradient *sample = gradient_new(s->net, s->device, h, w, 0);
+
+    if (!sample)
+        return -1;
+    rate->bytes = (double)gradient_bytes(sample) / (double)(h * w);
+    rate->elements = (double)gradient_largest(sample) / (double)(h * w);
+    gradient_free(sample);
+    return 0;
+}
+
+/* Whether crops of this many pixels fit. */
+static bool crop_fits(const struct schedule *s, const struct rate *rate, double pixels, size_t room)
+{
+    double bytes = pixels * (rate->bytes + (double)dtype_bytes(s->device->picture, 3));
+
+    return bytes <= (double)room && pixels * rate->elements < (double)LARGEST_TENSOR;
+}
+
+/* The tiles with the least work of those that fit; of equal ones the largest. */
+static int tiles_choose(const struct schedule *s, const struct rate *rate, size_t room, struct choice *choice)
+{
+    const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
+    int64_t longer = largest->height > largest->width ? largest->height : largest->width;
+    struct tile_grain grain = tiling_grain(s->net);
+    int64_t step = grain.jump;
+
+    choice->work = INFINITY;
+    while (longer / step > 4096) /* candidates enough */
+        step *= 2;
+    for (int64_t side = step; side < longer + step; side += step) {
+        struct tiling tiling;
+
+        if (!crop_fits(s, rate, (double)side * (double)side, room))
+            break;
+        if (tiling_init(&tiling, s->net, largest->height, largest->width, side))
+            return -1;
+        if (tiling.work <= choice->work &&
+            crop_fits(s, rate, (double)tiling.crop_rows[0] * (double)tiling.crop_columns[0], room)) {
+            choice->work = tiling.work;
+            choice->side = side;
+        }
+        tiling_free(&tiling);
+    }
+    return 0;
+}
+
+/* Whether pictures may lie apart. */
+static bool can_part(const struct schedule *s, const struct room *room)
+{
+    return s->host && (!same_memory(s) || room->limited);
+}
+
+/* In one piece, or else in which tiles, and where the pictures lie then. */
+static int way_choose(const struct schedule *s, const struct room *room, const struct rate *rate,
+                      struct choice *out)
+{
+    const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
+    double pixels = (double)largest->height * (double)largest->width;
+    size_t pictures = pictures_bytes(s, s->options.octaves - 1);
+    struct choice ways[2] = {{.apart = false}, {.apart = true}};
+
+    for (int i = 0; i < 2; i++) {
+        size_t free = network_room(s, room, pictures, ways[i].apart);
+
+        ways[i].work = INFINITY;
+        if (ways[i].apart && !can_part(s, room))
+            continue;
+        if (crop_fits(s, rate, pixels, free))
+            ways[i].work = 1;
+        else if (tiles_choose(s, rate, free, &ways[i]))
+            return -1;
+    }
+    *out = ways[0].work <= WORK_WORTH_MOVING * ways[1].work ? ways[0] : ways[1];
+    return 0;
+}
+
+/* Planning ------------------------------------------------------------------------------------------------ */
+
+/* Says that it cannot fit. */
+static int cannot_fit(const struct schedule *s, const struct room *room)
+{
+    return error_set("a dream of %" PRId64 "x%" PRId64
+                     " pixels takes %s for the network%s and %s for pictures; %s has "
+                     "%s%s; take a smaller picture%s or another device",
+                     s->width, s->height, bytes_text(s->network_bytes).text, s->tile ? ", in tiles," : "",
+                     bytes_text(s->picture_bytes).text, s->device->name, bytes_text(room->device).text,
+                     room->limited ? " that --memory allows" : " free", s->tile ? "" : ", tiles");
+}
+
+static const struct tiling *largest_tiling(const struct schedule *s)
+{
+    const struct gradient *gradient = s->octave[s->options.octaves - 1].gradient;
+
+    return gradient ? gradient_tiling(gradient) : NULL;
+}
+
+/* Plans all octaves in the way that is chosen. */
+static int octaves_plan(struct schedule *s, const struct choice *choice)
+{
+    const struct tiling *tiling;
+
+    s->tile = choice->side;
+    s->apart = choice->apart;
+    s->pictures = choice->apart ? s->host : s->device;
+    s->network_bytes = s->picture_bytes = 0;
+    for (int i = s->options.octaves - 1; i >= 0; i--) {
+        struct scheduled_octave *o = &s->octave[i];
+
+        gradient_free(o->gradient);
+        o->gradient = NULL;
+        o->network_bytes = 0;
+        o->picture_bytes = pictures_bytes(s, i);
+        if (!o->silent && s->options.iterations > 0) {
+            o->gradient = gradient_new(s->net, s->pictures, o->height, o->width, s->tile);
+            if (!o->gradient)
+                return -1;
+            o->network_bytes = gradient_bytes(o->gradient);
+            o->picture_bytes += gradient_picture_bytes(o->gradient);
+        }
+        s->network_bytes = o->network_bytes > s->network_bytes ? o->network_bytes : s->network_bytes;
+        s->picture_bytes = o->picture_bytes > s->picture_bytes ? o->picture_bytes : s->picture_bytes;
+    }
+    tiling = largest_tiling(s);
+    if (tiling && tiling->rows * tiling->columns == 1)
+        s->tile = 0;
+    s->device_bytes = s->network_bytes + (s->pictures == s->device ? s->picture_bytes : 0);
+    s->host_bytes = same_memory(s) ? s->device_bytes : s->pictures == s->device ? 0 : s->picture_bytes;
+    return 0;
+}
+
+static bool fits(const struct schedule *s, const struct room *room)
+{
+    return s->network_bytes <= network_room(s, room, s->picture_bytes, s->apart);
+}
+
+/* Plans in the given tiles. */
+static int fit_forced(struct schedule *s, const struct room *room, int64_t side)
+{
+    for (int apart = 0; apart <= can_part(s, room); apart++) {
+        if (octaves_plan(s, &(struct choice){.side = side, .apart = apart}))
+            return -1;
+        if (fits(s, room))
+            return 0;
+    }
+    return cannot_fit(s, room);
+}
+
+/* Chooses, plans, and chooses again with what planning has taught, until it fits. */
+static int fit_chosen(struct schedule *s, const struct room *room)
+{
+    struct rate rate;
+
+    if (rate_learn(s, &s->octave[s->options.octaves - 1], &rate))
+        return -1;
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        struct choice choice;
+        const struct tiling *tiling;
+
+        if (way_choose(s, room, &rate, &choice))
+            return -1;
+        if (choice.work == INFINITY)
+            break;
+        if (octaves_plan(s, &choice))
+            return -1;
+        if (fits(s, room))
+            return 0;
+        tiling = largest_tiling(s);
+        rate.bytes = fmax(rate.bytes * 1.01, (double)s->network_bytes / (double)tiling->crop_rows[0] /
+                                                 (double)tiling->crop_columns[0]);
+    }
+    /* For the sentence: the smallest tiles that there are. */
+    if (!s->network_bytes && octaves_plan(s, &(struct choice){.side = 1}))
+        return -1;
+    return cannot_fit(s, room);
+}
+
+/* The octaves' sizes. */
+static int octaves_lay_out(struct schedule *s)
+{
+    const struct dream_options *options = &s->options;
+
+    s->octave = calloc((size_t)options->octaves, sizeof *s->octave);
+    if (!s->octave)
+        return error_set("no memory for the plan of %d octaves", options->octaves);
+    for (int i = 0; i < options->octaves; i++) {
+        struct scheduled_octave *o = &s->octave[i];
+
+        o->height = octave_size(s->height, i, options);
+        o->width = octave_size(s->width, i, options);
+        if (o->height < 1 || o->width < 1)
+            return error_set("the smallest of %d octaves, each %g times the next, would be %" PRId64 "x%" PRId64
+                             " pixels; take fewer octaves or a smaller scale",
+                             options->octaves, 1 / options->octave_scale, o->width, o->height);
+        o->silent = !net_stimulates(s->net, o->height, o->width);
+    }
+    return 0;
+}
+
+static int fit(struct schedule *s, const struct room *room, int tile)
+{
+    bool computes = s->options.iterations > 0 && !s->octave[s->options.octaves - 1].silent;
+
+    return tile || !computes ? fit_forced(s, room, tile) : fit_chosen(s, room);
+}
+
+struct schedule *schedule_new(struct net *net, struct device *host, int64_t h, int64_t w,
+                              const struct dream_options *options, const struct schedule_limits *limits)
+{
+    struct schedule *s = calloc(1, sizeof *s);
+    struct room room;
+
+    assert(options->octaves > 0 && options->octave_scale > 1 && options->iterations >= 0);
+    if (!s) {
+        error_set("no memory for the plan of a dream");
+        return NULL;
+    }
+    s->net = net;
+    s->device = net_device(net);
+    s->host = same_memory(s) ? s->device : host;
+    s->options = *options;
+    s->height = h;
+    s->width = w;
+    room = room_of(s, limits);
+    if (octaves_lay_out(s) || fit(s, &room, limits->tile)) {
+        schedule_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void schedule_free(struct schedule *schedule)
+{
+    if (!schedule)
+        return;
+    for (int i = 0; i < schedule->options.octaves && schedule->octave; i++)
+        gradient_free(schedule->octave[i].gradient);
+    free(schedule->octave);
+    free(schedule);
+}
+
+/* Time ---------------------------------------------------------------------------------------------------- */
+
+/* Seconds of a step at a small size of h x w pixels, the second of two: the first warms up. */
+static double step_seconds(const struct schedule *s, int64_t h, int64_t w)
+{
+    struct device *device = s->device;
+    struct tensor x = {.h = h, .w = w, .c = 3, .pitch = 3, .type = device->picture}, g = x;
+    struct gradient *gradient = gradient_new(s->net, device, h, w, 0);
+    struct ascent *state = NULL;
+    double begin = 0, seconds = -1;
+
+    if (!gradient || gradient_allocate(gradient))
+        goto fail;
+    x.data = device_alloc(device, tensor_bytes(&x));
+    g.data = x.data ? device_alloc(device, tensor_bytes(&g)) : NULL;
+    state = g.data ? device_alloc(device, ascent_bytes(0)) : NULL;
+    if (!state)
+        goto fail;
+    device_clear(device, x.data, tensor_bytes(&x));
+    device_clear(device, state, ascent_bytes(0));
+    for (int i = 0; i < 2; i++) {
+        begin = clock_seconds();
+        if (gradient_compute(gradient, &x, &g, state) || device_sync(device))
+            goto fail;
+    }
+    seconds = clock_seconds() - begin;
+
+fail:
+    device_free(device, state);
+    device_free(device, g.data);
+    device_free(device, x.data);
+    gradient_free(gradient);
+    return seconds;
+}
+
+double schedule_estimate(const struct schedule *schedule)
+{
+    double pixels = 0, seconds;
+    int64_t h = 0, w = 0;
+
+    for (int i = 0; i < schedule->options.octaves; i++) {
+        const struct scheduled_octave *o = &schedule->octave[i];
+
+        if (!o->gradient)
+            continue;
+        if (!h) {
+            h = o->height < SAMPLE_SIDE ? o->height : SAMPLE_SIDE;
+            w = o->width < SAMPLE_SIDE ? o->width : SAMPLE_SIDE;
+        }
+        pixels += (double)o->height * (double)o->width * gradient_tiling(o->gradient)->work;
+    }
+    if (!h)
+        return 0;
+    seconds = step_seconds(schedule, h, w);
+    return seconds < 0 ? -1 : seconds / ((double)h * (double)w) * pixels * schedule->options.iterations;
+}
+
+struct schedule_text schedule_describe(const struct schedule *schedule)
+{
+    const struct scheduled_octave *largest = &schedule->octave[schedule->options.octaves - 1];
+    const struct tiling *tiling = largest->gradient ? gradient_tiling(largest->gradient) : NULL;
+    const char *place = schedule->pictures != schedule->device ? " in the host's memory" : "";
+    struct schedule_text text;
+    char how[128] = "in one piece";
+
+    if (tiling && tiling->rows * tiling->columns > 1)
+        snprintf(how, sizeof how,
+                 "in %d tiles that own %" PRId64 " pixels a side and compute %.0f%% more for their halos",
+                 tiling->rows * tiling->columns, schedule->tile, 100 * (tiling->work - 1));
+    snprintf(text.text, sizeof text.text, "%s, %s for the network and %s for pictures%s", how,
+             bytes_text(schedule->network_bytes).text, bytes_text(schedule->picture_bytes).text, place);
+    return text;
+}
