@@ -18,8 +18,12 @@ void json_add_number(cJSON *object, const char *name, double value)
         cJSON_AddNullToObject(object, name);
         return;
     }
-    /* cJSON is content with 15 digits, and one double in ten is another then. */
-    snprintf(digits, sizeof digits, "%.17g", value);
+    /* As few as bring back the same number; cJSON is content with 15, and one double in ten is another then. */
+    for (int count = 15; count <= 17; count++) {
+        snprintf(digits, sizeof digits, "%.*g", count, value);
+        if (strtod(digits, NULL) == value)
+            break;
+    }
     cJSON_AddRawToObject(object, name, digits);
 }
 
