@@ -20,6 +20,7 @@ static const struct command {
     {"layers", "list the network's layers, their shapes and receptive fields", command_layers},
     {"dump", "write a layer's activation and the gradient of one step, for comparison", command_dump},
     {"compare", "hold one device against another, from layers to whole dreams", command_compare},
+    {"bench", "measure what a step costs: time, memory, and where it goes", command_bench},
 };
 
 enum { COMMANDS = sizeof commands / sizeof *commands };
