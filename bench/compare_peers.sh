@@ -1,55 +1,250 @@
 #!/bin/bash
-# Times our fp32 step beside PyTorch's in the same run, taking turns, as machines drift: a ratio is taken within each
-# round. Prints a Markdown table.
-# usage: bench/compare_peers.sh WEIGHTS.h5 [SIZE ...]                (default: 256 512 1024, square)
-# environment: LAYER (activation_41), ROUNDS (5), SECONDS_EACH (3), THREADS (0: all), PAREIDOLIA_PYTHON (a Python
-# with torch and h5py; default: the one that bench/peers/setup.sh made)
+# Times our step beside other programs' in the same run, taking turns, as machines drift: a ratio is taken within each
+# round. Also compares everyone's gradient at a photograph with our float64 reference's. What a run of a peer is, see
+# bench/peers/peer.py. Another peer is bench/peers/NAME_step.py, and its name in known_peers, python_of, version_of.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ $# -ge 1 ] || { sed -n '4,6s/^# //p' "$0" >&2; exit 2; }
-weights=$1
-shift
-[ $# -gt 0 ] || set -- 256 512 1024
-layer=${LAYER:-activation_41} rounds=${ROUNDS:-5} seconds=${SECONDS_EACH:-3} threads=${THREADS:-0}
-python=${PAREIDOLIA_PYTHON:-build/peers/bin/python}
 
-ours() { build/bench_step "$weights" "$layer" "$1" "$1" cpu fp32 "$threads" "$seconds"; }
-theirs() { "$python" bench/peers/torch_step.py "$weights" "$layer" "$1" "$1" channels_last fp32 "$threads" "$seconds"; }
+usage() {
+    cat <<'END'
+usage: bench/compare_peers.sh [OPTION]...
 
-version=$("$python" -c 'import h5py, torch; print(torch.__version__)' 2>/dev/null) || version=
-peer="none: $python has no PyTorch and h5py (bench/peers/setup.sh installs them)"
-[ -z "$version" ] || peer="PyTorch $version eager channels_last, fp32"
-echo "$(date +%F), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores," \
-    "$(build/pareidolia --version | head -n 1) at $(git describe --always --dirty 2>/dev/null || echo '?');" \
-    "peer: $peer"
-echo "$layer, loss and gradient; medians of $rounds rounds; ratio: theirs / ours within a round, median (least..most)"
-echo
-echo "| size | ours, s | GFLOP/s | peak MB | PyTorch, s | GFLOP/s | peak MB | ratio |"
-echo "|---|---|---|---|---|---|---|---|"
-for size in "$@"; do
+Prints Markdown: our step (loss and gradient) beside PyTorch's best variant, and
+all programs: seconds, ratio with its spread, the gradient's error (relative L2,
+and cosine) against float64, and peak memory. A peer that is not installed is
+named and skipped; bench/peers/setup.sh installs them.
+
+  --device cpu|cuda     where (default: cpu)
+  --sizes "N ..."       square pictures, pixels a side (default: "256 512 1024")
+  --precisions "P ..."  default: "fp32 bf16" on the CPU, "fp16 bf16 tf32 fp32" on
+                        a GPU
+  --peers "P ..."       PEER:VARIANT (default: torch:eager torch:channels_last
+                        torch:compile torch:compile_joint keras:graph, and on a
+                        GPU keras:xla, which is slow on a CPU); "" leaves us alone
+  --layer NAME          default: activation_41
+  --rounds N            default: 5
+  --seconds X           of timing for each program and round (default: 3)
+  --threads N           processor threads; 0: as each program thinks best
+                        (default: 0)
+  --weights FILE.h5     Keras's (default: $PAREIDOLIA_WEIGHTS, else what
+                        weights/fetch.sh fetched)
+  --picture FILE        the photograph, made square, at which gradients are
+                        compared (default: docs/coffee.jpg)
+  --output FILE         also there: FILE.md the tables, FILE.json all numbers of
+                        all rounds; may be given twice
+  --json FILE           all numbers, whatever the file is called
+
+Memory: on the CPU the most that the process held while it was timed (of ours,
+ever), Python and libraries included; on a GPU what PyTorch reserved,
+what TensorFlow allocated, and our plan. Loading and warm-up (compiling, tuning)
+are told apart from the step.
+environment: TORCH_PYTHON, TENSORFLOW_PYTHON: other Pythons that have the peers
+END
+}
+
+fail() {
+    echo "compare_peers.sh: $*" >&2
+    exit 1
+}
+
+wrong() {
+    echo "compare_peers.sh: $*" >&2
+    exit 2
+}
+
+note() {
+    echo "compare_peers.sh: $*" >&2
+    notes+=("$*")
+}
+
+known_peers="torch:eager torch:channels_last torch:compile torch:compile_joint keras:graph keras:xla"
+device=cpu sizes="256 512 1024" precisions='' peers=default layer=activation_41 rounds=5 seconds=3 threads=0
+weights=${PAREIDOLIA_WEIGHTS:-} photograph=docs/coffee.jpg json='' markdown='' notes=()
+[ -n "$weights" ] ||
+    weights=${XDG_CACHE_HOME:-${HOME:-}/.cache}/pareidolia/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5
+while [ $# -gt 0 ]; do
+    case $1 in
+    --help) usage && exit ;;
+    --device | --sizes | --precisions | --peers | --layer | --rounds | --seconds | --threads | --weights | --picture | \
+        --output | --json) [ $# -ge 2 ] || wrong "$1 wants a value" ;;
+    *) wrong "there is no option $1; --help lists them" ;;
+    esac
+    case $1 in
+    --device) device=$2 ;;
+    --sizes) sizes=$2 ;;
+    --precisions) precisions=$2 ;;
+    --peers) peers=$2 ;;
+    --layer) layer=$2 ;;
+    --rounds) rounds=$2 ;;
+    --seconds) seconds=$2 ;;
+    --threads) threads=$2 ;;
+    --weights) weights=$2 ;;
+    --picture) photograph=$2 ;;
+    --json) json=$2 ;;
+    --output)
+        case $2 in
+        *.json) json=$2 ;;
+        *.md) markdown=$2 ;;
+        *) wrong "--output $2 ends neither with .md nor with .json" ;;
+        esac
+        ;;
+    esac
+    shift 2
+done
+case $device in
+cpu) precisions=${precisions:-fp32 bf16} default=${known_peers% keras:xla} ;;
+cuda) precisions=${precisions:-fp16 bf16 tf32 fp32} default=$known_peers ;;
+*) wrong "--device $device is neither cpu nor cuda" ;;
+esac
+[ "$peers" != default ] || peers=$default
+for number in $sizes $rounds $threads; do
+    [[ $number =~ ^[0-9]+$ ]] || wrong "$number is not a whole number"
+done
+[ "$rounds" -ge 1 ] || wrong "--rounds must be at least 1"
+[ -f "$weights" ] || fail "no weights at $weights: weights/fetch.sh fetches them, --weights names others"
+for program in pareidolia bench_step; do
+    [ -x "build/$program" ] || fail "build/$program is not there: ./setup.sh && cmake --build build"
+done
+command -v python3 >/dev/null || fail "python3 is missing"
+
+# finish: the tables of what was measured, also after a failure or Ctrl-C.
+finish() {
+    local titles peer
+    [ -s "$work/runs.jsonl" ] || return 0
+    titles=("$(date +%F), $machine, $ours_version")
+    titles+=("$layer, loss and gradient; medians of $rounds rounds; ratios within a round, median (least..most)")
+    for peer in torch keras; do
+        [ -z "${version[$peer]:-}" ] || titles+=("${version[$peer]}")
+    done
+    titles+=(${notes[@]+"${notes[@]}"})
+    {
+        printf '%s  \n' "${titles[@]}"
+        echo
+        python3 bench/peers/table.py "$work/runs.jsonl"
+    } >"$work/table.md"
+    cat "$work/table.md"
+    [ -z "$markdown" ] || cp "$work/table.md" "$markdown"
+    [ -z "$json" ] || python3 bench/peers/table.py "$work/runs.jsonl" "$json" "${titles[@]}"
+}
+
+ours_version="$(build/pareidolia --version | head -n 1) at $(git describe --always --dirty 2>/dev/null || echo '?')"
+machine="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores"
+[ "$device" = cpu ] ||
+    machine="$({ nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || echo '? GPU'; } 2>/dev/null |
+        head -n 1), $machine"
+work=$(mktemp -d)
+trap 'finish; rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+: >"$work/runs.jsonl"
+# Compiled anew in this run, but only once for each size and precision.
+export TORCHINDUCTOR_CACHE_DIR=$work/inductor TRITON_CACHE_DIR=$work/triton
+
+# The Python that has a peer, and what prints its version.
+python_of() {
+    case $1 in
+    torch) echo "${TORCH_PYTHON:-build/peers/torch/bin/python}" ;;
+    keras) echo "${TENSORFLOW_PYTHON:-build/peers/tensorflow/bin/python}" ;;
+    esac
+}
+version_of() {
+    local code='import torch; print("PyTorch", torch.__version__)'
+    [ "$1" = torch ] ||
+        code='import tensorflow, keras; print(f"TensorFlow {tensorflow.__version__}, Keras {keras.__version__}")'
+    "$(python_of "$1")" -c "import h5py, numpy, PIL; $code" 2>/dev/null
+}
+
+declare -A version
+programs=() helper=''
+for program in $peers; do
+    peer=${program%%:*}
+    [[ " $known_peers " = *" $program "* ]] || wrong "there is no peer $program (known: $known_peers)"
+    python=$(python_of "$peer")
+    if [ -z "${version[$peer]+looked}" ]; then
+        version[$peer]=$(version_of "$peer") ||
+            note "skipped: $peer is not installed at $python; bench/peers/setup.sh installs it"
+    fi
+    [ -n "${version[$peer]}" ] || continue
+    programs+=("$program")
+    helper=${helper:-$python}
+done
+[ -n "$helper" ] || note "no gradient is compared, as no peer's Python is there to do it"
+
+# ours SIZE PRECISION: one run of our step, in the form of the peers' lines. The only place that knows bench_step.
+ours() {
+    local options=("$weights" "$layer" "$1" "$1" "$device" "$2" "$threads" "$seconds") numbers
+    local least median gflops peak plan
+    [ "$device" = cpu ] || options+=(tune)
+    numbers=$(build/bench_step "${options[@]}") || return
+    read -r least median gflops peak plan <<<"$numbers"
+    [ "$device" = cpu ] || peak=$plan
+    printf '{"peer": "pareidolia", "variant": "", "version": "%s", "device": "%s", ' "$ours_version" "$device"
+    printf '"precision": "%s", "width": %d, "height": %d, "layer": "%s", ' "$2" "$1" "$1" "$layer"
+    printf '"seconds_per_step": %s, "least_seconds": %s, "gflops": %s, "peak_bytes": %s}\n' \
+        "$median" "$least" "$gflops" "$peak"
+}
+
+# theirs SIZE PRECISION PEER VARIANT [OPTION...]
+theirs() {
+    local size=$1 precision=$2 peer=$3 variant=$4
+    shift 4
+    "$(python_of "$peer")" "bench/peers/${peer}_step.py" --weights "$weights" --layer "$layer" --width "$size" \
+        --height "$size" --device "$device" --precision "$precision" --variant "$variant" --seconds "$seconds" \
+        --threads "$threads" "$@"
+}
+
+# Why the last run of a peer has failed: its last line, or that there is none.
+reason() { tail -n 1 "$work/stderr" | grep . || echo "it ended without a word, perhaps for want of memory"; }
+
+# record LINE ROUND [GRADIENT]: keeps a run, with what is wrong with its gradient.
+record() {
+    local line=${1/#\{/\{\"round\": $2, } error
+    if [ -n "${3:-}" ]; then
+        error=$("$helper" bench/peers/gradient_error.py "$work/reference.npy" "$3")
+        line="${line%\}}, \"error\": $error}"
+    fi
+    echo "$line" >>"$work/runs.jsonl"
+}
+
+# measure SIZE PRECISION: all programs, all rounds.
+measure() {
+    local size=$1 precision=$2 round program line gradient left=()
+    local dump=(build/pareidolia dump "$work/x.png" --weights "$weights" --layer "$layer" --threads "$threads")
     for round in $(seq "$rounds"); do
-        a=$(ours "$size")
-        b=
-        [ -z "$version" ] || b=$(theirs "$size")
-        echo "$round $a / $b"
-    done | awk -v size="$size" '
-        function median(v, n,   i, j, t) {
-            for (i = 2; i <= n; i++)
-                for (j = i; j > 1 && v[j - 1] > v[j]; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
-            return v[int((n + 1) / 2)]
-        }
-        {
-            split($0, half, " / "); split(half[1], a, " "); m = split(half[2], b, " ")
-            ours[NR] = a[3]; flops[NR] = a[4]; if (a[5] > peak) peak = a[5]
-            if (m) { theirs[NR] = b[2]; their_flops[NR] = b[3]; if (b[4] > their_peak) their_peak = b[4]
-                     ratio[NR] = b[2] / a[3] }
-        }
-        END {
-            if (!NR) exit # the first run has failed, and has said why
-            printf "| %d | %.3f | %.0f | %.0f |", size, median(ours, NR), median(flops, NR), peak / 1e6
-            if (!m) { print " - | - | - | - |"; exit }
-            r = median(ratio, NR)
-            printf " %.3f | %.0f | %.0f | %.2f (%.2f..%.2f) |\n", median(theirs, NR), median(their_flops, NR),
-                   their_peak / 1e6, r, ratio[1], ratio[NR]
-        }'
+        echo "compare_peers.sh: $size $precision, round $round of $rounds" >&2
+        line=$(ours "$size" "$precision")
+        gradient=
+        if [ "$round" = 1 ] && [ -n "$helper" ]; then
+            gradient=$work/g.npy
+            "${dump[@]}" --device "$device" --precision "$precision" --gradient "$gradient" >/dev/null
+        fi
+        record "$line" "$round" "$gradient"
+        [ "$round" != 1 ] || left=(${programs[@]+"${programs[@]}"})
+        for program in ${left[@]+"${left[@]}"}; do
+            options=() gradient=
+            if [ "$round" = 1 ]; then
+                gradient=$work/g.npy
+                options=(--picture "$work/x.npy" --gradient "$gradient")
+            fi
+            if line=$(theirs "$size" "$precision" "${program%%:*}" "${program#*:}" ${options[@]+"${options[@]}"} \
+                2>"$work/stderr"); then
+                record "$line" "$round" "$gradient"
+            else
+                note "skipped: ${program/:/ } at $size, $precision: $(reason)"
+                for i in "${!left[@]}"; do
+                    [ "${left[i]}" != "$program" ] || unset "left[i]"
+                done
+            fi
+        done
+    done
+}
+
+for size in $sizes; do
+    if [ -n "$helper" ]; then
+        "$helper" bench/peers/picture.py "$photograph" "$size" "$size" "$work/x.png" "$work/x.npy"
+        build/pareidolia dump "$work/x.png" --weights "$weights" --layer "$layer" --device reference \
+            --gradient "$work/reference.npy" >/dev/null
+    fi
+    for precision in $precisions; do
+        measure "$size" "$precision"
+    done
 done
