@@ -36,6 +36,8 @@ struct dreamer {
     struct ascent *state;      /* on the device */
     struct ascent *state_copy; /* on the host */
     bool ended;                /* by the observer: no more steps */
+    double begin;              /* of the dream, and */
+    double octave_begin;       /* of this octave; where a checkpoint is gone on with, so much earlier as it says */
 };
 
 /* The ascent at one octave. */
@@ -178,14 +180,19 @@ static int octave_download(struct dreamer *d, int octave)
 /* Hands the state between two steps to the observer. */
 static int checkpoint_hand(struct dreamer *d, const struct climb *climb)
 {
-    struct checkpoint checkpoint = {.octave = climb->octave,
-                                    .lowerings = climb->lowerings,
-                                    .tile = d->schedule->tile,
-                                    .type = d->x.type,
-                                    .height = d->x.h,
-                                    .width = d->x.w,
-                                    .pixels = d->x.data,
-                                    .log = *d->log};
+    double now = clock_seconds();
+    struct checkpoint checkpoint;
+
+    d->log->seconds = now - d->begin;
+    d->log->octave[climb->octave].seconds = now - d->octave_begin;
+    checkpoint = (struct checkpoint){.octave = climb->octave,
+                                     .lowerings = climb->lowerings,
+                                     .tile = d->schedule->tile,
+                                     .type = d->x.type,
+                                     .height = d->x.h,
+                                     .width = d->x.w,
+                                     .pixels = d->x.data,
+                                     .log = *d->log};
 
     if (!d->device->in_host_memory) {
         /* The result's memory is still unused. */
@@ -376,8 +383,8 @@ static int octave_dream(struct dreamer *d, int octave)
     struct octave_log *log = &d->log->octave[octave];
     const struct octave_log *before = &d->log->octave[octave > 0 ? octave - 1 : 0];
     bool last = octave + 1 == d->log->octaves, watched = !d->ended;
-    double begin = clock_seconds();
 
+    d->octave_begin = clock_seconds() - log->seconds;
     if (!log->records && records_new(d, log))
         return -1;
     if (watched && d->observer->octave_begin)
@@ -391,7 +398,7 @@ static int octave_dream(struct dreamer *d, int octave)
     device_detail(d->device, &d->x, &d->original, before->height, before->width);
     if ((last || (d->observer->picture && !d->ended)) && octave_download(d, octave))
         return -1;
-    log->seconds += clock_seconds() - begin;
+    log->seconds = clock_seconds() - d->octave_begin;
     if (watched && !d->ended && d->observer->octave_end)
         d->observer->octave_end(d->observer->context, d->log, octave);
     return 0;
@@ -421,9 +428,9 @@ int dream(struct schedule *schedule, struct image *picture, struct checkpoint *f
                         .observer = observer ? observer : &nobody,
                         .from = from,
                         .log = log,
-                        .picture = picture};
+                        .picture = picture,
+                        .begin = clock_seconds() - (from ? from->log.seconds : 0)};
     size_t state_bytes = ascent_bytes(d.options->iterations);
-    double begin = clock_seconds();
     int result = -1;
 
     assert(picture->height == schedule->height && picture->width == schedule->width);
@@ -437,7 +444,7 @@ int dream(struct schedule *schedule, struct image *picture, struct checkpoint *f
     d.state = device_alloc(d.device, state_bytes);
     if (!d.state || original_upload(&d) || octaves_dream(&d))
         goto fail;
-    log->seconds = clock_seconds() - begin + (from ? from->log.seconds : 0);
+    log->seconds = clock_seconds() - d.begin;
     result = d.ended;
 
 fail:
