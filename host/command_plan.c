@@ -187,7 +187,7 @@ static enum exit_status plan(const struct settings *settings, const struct sched
 
     if (network_init(&network, NULL) || targets_parse(&network, settings->layer, &targets))
         return STATUS_USAGE;
-    if (targets_check_reached(&network, &targets, "--size", settings->size.height, settings->size.width) ||
+    if (targets_check_stimulated(&network, &targets, "--size", settings->size.height, settings->size.width) ||
         session_open(&session, options, &targets, true, false))
         goto fail;
     session_notice(&session);
