@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct option keeper_option_table[] = {
@@ -38,12 +39,17 @@ static void setting_add(struct keeper *keeper, const char *name, const char *val
     keeper->setting[i] = (struct checkpoint_setting){name, keeper->value[i]};
 }
 
-/* All digits, so that only the same number is the same text. */
+/* As few digits as bring back the number: only the same number is the same text, and it is the one that was typed.
+ */
 static void setting_add_number(struct keeper *keeper, const char *name, double value)
 {
     char text[32];
 
-    snprintf(text, sizeof text, "%.17g", value);
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
     setting_add(keeper, name, text);
 }
 
