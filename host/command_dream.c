@@ -205,6 +205,7 @@ static int on_picture(void *context, const struct dream_log *log, int octave, co
 static int check_distinct(const struct job *job)
 {
     const char *log = job->settings->log, *checkpoint = job->settings->keeper.checkpoint;
+    const char *resume = job->settings->keeper.resume;
 
     if (path_same_file(job->output, job->image))
         return error_set("%s: is the picture itself; give the result another name", job->output);
@@ -216,13 +217,16 @@ static int check_distinct(const struct job *job)
                        (log && path_same_file(checkpoint, log))))
         return error_set("--checkpoint %s: is the picture, the result or the log; give it another name",
                          checkpoint);
+    if (resume && (path_same_file(resume, job->output) || (log && path_same_file(resume, log))))
+        return error_set("--resume %s: is the result or the log, too; give that another name", resume);
     return 0;
 }
 
-/* --save-octaves must not write over the picture that is read, the result or the log. */
+/* --save-octaves must not write over the picture that is read, the result, the log or a checkpoint. */
 static int check_octave_names(const struct job *job, const struct image *picture)
 {
     const struct settings *settings = job->settings;
+    const struct keeper_options *keeper = &settings->keeper;
 
     for (int i = 0; settings->save_octaves && i <= settings->dream.octaves; i++) {
         char name[OCTAVE_NAME] = "final_dream.png";
@@ -236,7 +240,9 @@ static int check_octave_names(const struct job *job, const struct image *picture
         if (!path)
             return -1;
         taken = path_same_file(path, job->image) || path_same_file(path, job->output) ||
-                (settings->log && path_same_file(path, settings->log));
+                (settings->log && path_same_file(path, settings->log)) ||
+                (keeper->checkpoint && path_same_file(path, keeper->checkpoint)) ||
+                (keeper->resume && path_same_file(path, keeper->resume));
         free(path);
         if (taken)
             return error_set("--save-octaves %s: would write over %s there; choose another directory",
