@@ -384,7 +384,7 @@ static enum exit_status session_dream(struct job *job, struct session *session,
                     &limits))
         goto fail;
     schedule = schedule_new(session->net, session->host, picture->height, picture->width, &dream_options, &limits);
-    if (!schedule || announce(job, schedule))
+    if (!schedule || keeper_check_tile(&job->keeper, schedule->tile) || announce(job, schedule))
         goto fail;
     interrupt_catch();
     status = dream_and_write(job, session, schedule, options, picture);

@@ -80,17 +80,27 @@ static int settings_list(struct keeper *keeper, const struct session *session, c
     return 0;
 }
 
-/* The tiles must be the checkpoint's, too: the same gradient is summed in another order else. */
-static int tiles_take(const struct keeper *keeper, const struct image *picture, struct schedule_limits *limits)
+/* The checkpoint's tiles, where the user has given none. */
+static void tiles_take(const struct keeper *keeper, const struct image *picture, struct schedule_limits *limits)
 {
     const struct checkpoint *from = &keeper->from;
     int64_t whole = picture->height > picture->width ? picture->height : picture->width;
 
-    if (limits->tile && limits->tile != from->tile && (from->tile || limits->tile < whole))
-        return error_set("%s: was made with --tile %" PRId64 ", not %d; leave the option out",
-                         keeper->options->resume, from->tile, limits->tile);
-    limits->tile = (int)(from->tile ? from->tile : whole);
-    return 0;
+    if (!limits->tile)
+        limits->tile = (int)(from->tile ? from->tile : whole);
+}
+
+int keeper_check_tile(const struct keeper *keeper, int64_t tile)
+{
+    const struct checkpoint *from = &keeper->from;
+
+    if (!from->pixels || from->tile == tile)
+        return 0;
+    if (!from->tile)
+        return error_set("%s: was made in one piece, not with --tile %" PRId64 "; leave the option out",
+                         keeper->options->resume, tile);
+    return error_set("%s: was made with --tile %" PRId64 ", not %" PRId64 "; leave the option out",
+                     keeper->options->resume, from->tile, tile);
 }
 
 int keeper_open(struct keeper *keeper, const struct keeper_options *options, const struct session *session,
@@ -102,9 +112,11 @@ int keeper_open(struct keeper *keeper, const struct keeper_options *options, con
         return 0;
     if (settings_list(keeper, session, layer, dream, picture))
         return -1;
-    if (options->resume && (checkpoint_read(options->resume, keeper->setting, keeper->count, &keeper->from) ||
-                            tiles_take(keeper, picture, limits)))
-        return -1;
+    if (options->resume) {
+        if (checkpoint_read(options->resume, keeper->setting, keeper->count, &keeper->from))
+            return -1;
+        tiles_take(keeper, picture, limits);
+    }
     return 0;
 }
 

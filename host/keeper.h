@@ -35,6 +35,10 @@ int keeper_open(struct keeper *keeper, const struct keeper_options *options, con
                 struct schedule_limits *limits);
 void keeper_close(struct keeper *keeper);
 
+/* Whether the tiles that were chosen, or that the user wants, are the checkpoint's: the same gradient is summed in
+ * another order else. 0: in one piece. Returns 0, or -1 with an error. */
+int keeper_check_tile(const struct keeper *keeper, int64_t tile);
+
 /* What dream() wants to go on from, or NULL. */
 struct checkpoint *keeper_from(struct keeper *keeper);
 

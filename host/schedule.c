@@ -305,8 +305,11 @@ static int octaves_lay_out(struct schedule *s)
 static int fit(struct schedule *s, const struct room *room, int tile)
 {
     bool computes = s->options.iterations > 0 && !s->octave[s->options.octaves - 1].silent;
+    int64_t jump = tiling_grain(s->net).jump;
 
-    return tile || !computes ? fit_forced(s, room, tile) : fit_chosen(s, room);
+    if (!tile && computes)
+        return fit_chosen(s, room);
+    return fit_forced(s, room, tile && tile < jump ? jump : tile / jump * jump); /* as it will be said */
 }
 
 struct schedule *schedule_new(struct net *net, struct device *host, int64_t h, int64_t w,
