@@ -222,10 +222,10 @@ static int job_prepare(struct job *job)
 /* Measuring ------------------------------------------------------------------------------------------------- */
 
 /* Says why sizes end here. */
-static void notice_end(const struct bench_subject *subject, int64_t side, const char *reason)
+static void notice_end(const struct bench_subject *subject, const char *reason)
 {
-    fprintf(stderr, "pareidolia: %s, %s: no picture of %" PRId64 "x%" PRId64 ": %s\n",
-            subject->session.device->name, subject->session.device->precision, side, side, reason);
+    fprintf(stderr, "pareidolia: %s, %s: %s\n", subject->session.device->name, subject->session.device->precision,
+            reason);
 }
 
 /* Measures one size, and has it reported. Returns like bench_measure; *seconds becomes those of a step. */
@@ -270,16 +270,17 @@ static int measure_doubled(struct job *job, const struct bench_subject *subject)
         if (targets_check_stimulated(&job->network, &job->targets, "", side, side))
             continue;
         if (4 * seconds > job->settings->limit) {
-            snprintf(reason, sizeof reason, "a step would take about %.3g s, and --limit is %g", 4 * seconds,
-                     job->settings->limit);
-            notice_end(subject, side, reason);
+            snprintf(reason, sizeof reason,
+                     "a step of %" PRId64 "x%" PRId64 " pixels would take about %.3g s, and --limit is %g", side,
+                     side, 4 * seconds, job->settings->limit);
+            notice_end(subject, reason);
             break;
         }
         int outcome = measure(job, subject, side, side, &seconds);
         if (outcome < 0)
             return -1;
         if (outcome > 0) {
-            notice_end(subject, side, error_message());
+            notice_end(subject, error_message());
             break;
         }
     }

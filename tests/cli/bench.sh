@@ -24,7 +24,7 @@ reference * fp64 * 160x120 * 1 *
 A step is *
 peak: the most that the process held, *" "$notice" bench $quick --device cpu,reference --sizes 128,160x120
     expect 0 '*cpu * 256x256 *' "$notice
-pareidolia: cpu, fp32: no picture of 512x512: a step would take about [0-9]* s, and --limit is 0" \
+pareidolia: cpu, fp32: a step of 512x512 pixels would take about [0-9]* s, and --limit is 0" \
         bench $quick --device cpu --limit 0
     [ "$(grep -c '^cpu' "$work/out")" -eq 1 ] || fail "--limit 0 leaves more than one size"
     expect 0 '*128x128*activation_3 *convolution *backward *all 1 * stimulation *all together *floor*of it floor' "$notice" \
