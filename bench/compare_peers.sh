@@ -34,11 +34,14 @@ named and skipped; bench/peers/setup.sh installs them.
                         all rounds; may be given twice
   --json FILE           all numbers, whatever the file is called
 
-Memory: on the CPU the most that the process held while it was timed (of ours,
-ever), Python and libraries included; on a GPU what PyTorch reserved,
-what TensorFlow allocated, and our plan. Loading and warm-up (compiling, tuning)
-are told apart from the step.
-environment: TORCH_PYTHON, TENSORFLOW_PYTHON: other Pythons that have the peers
+Memory: on the CPU the most that the process held, of the peers while they were
+timed, of ours ever, Python and libraries included; on a GPU what PyTorch
+reserved, what TensorFlow allocated, and what we planned, without parameters.
+Loading and warm-up (compiling, tuning) are told apart from the step.
+
+environment:
+  TORCH_PYTHON, TENSORFLOW_PYTHON   other Pythons that have the peers
+  PAREIDOLIA_PROGRAM                ours (default: build/pareidolia)
 END
 }
 
@@ -59,6 +62,7 @@ note() {
 
 known_peers="torch:eager torch:channels_last torch:compile torch:compile_joint keras:graph keras:xla"
 device=cpu sizes="256 512 1024" precisions='' peers=default layer=activation_41 rounds=5 seconds=3 threads=0
+program=${PAREIDOLIA_PROGRAM:-build/pareidolia}
 weights=${PAREIDOLIA_WEIGHTS:-} photograph=docs/coffee.jpg json='' markdown='' notes=()
 [ -n "$weights" ] ||
     weights=${XDG_CACHE_HOME:-${HOME:-}/.cache}/pareidolia/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5
@@ -102,9 +106,7 @@ for number in $sizes $rounds $threads; do
 done
 [ "$rounds" -ge 1 ] || wrong "--rounds must be at least 1"
 [ -f "$weights" ] || fail "no weights at $weights: weights/fetch.sh fetches them, --weights names others"
-for program in pareidolia bench_step; do
-    [ -x "build/$program" ] || fail "build/$program is not there: ./setup.sh && cmake --build build"
-done
+[ -x "$program" ] || fail "$program is not there: ./setup.sh && cmake --build build"
 command -v python3 >/dev/null || fail "python3 is missing"
 
 # finish: the tables of what was measured, also after a failure or Ctrl-C.
@@ -127,7 +129,7 @@ finish() {
     [ -z "$json" ] || python3 bench/peers/table.py "$work/runs.jsonl" "$json" "${titles[@]}"
 }
 
-ours_version="$(build/pareidolia --version | head -n 1) at $(git describe --always --dirty 2>/dev/null || echo '?')"
+ours_version="$("$program" --version | head -n 1) at $(git describe --always --dirty 2>/dev/null || echo '?')"
 machine="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores"
 [ "$device" = cpu ] ||
     machine="$({ nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || echo '? GPU'; } 2>/dev/null |
@@ -154,33 +156,28 @@ version_of() {
 }
 
 declare -A version
-programs=() helper=''
-for program in $peers; do
-    peer=${program%%:*}
-    [[ " $known_peers " = *" $program "* ]] || wrong "there is no peer $program (known: $known_peers)"
+entries=() helper=''
+for entry in $peers; do
+    peer=${entry%%:*}
+    [[ " $known_peers " = *" $entry "* ]] || wrong "there is no peer $entry (known: $known_peers)"
     python=$(python_of "$peer")
     if [ -z "${version[$peer]+looked}" ]; then
         version[$peer]=$(version_of "$peer") ||
             note "skipped: $peer is not installed at $python; bench/peers/setup.sh installs it"
     fi
     [ -n "${version[$peer]}" ] || continue
-    programs+=("$program")
+    entries+=("$entry")
     helper=${helper:-$python}
 done
 [ -n "$helper" ] || note "no gradient is compared, as no peer's Python is there to do it"
 
-# ours SIZE PRECISION: one run of our step, in the form of the peers' lines. The only place that knows bench_step.
+# ours SIZE PRECISION: one run of our step, in the form of the peers' lines. All that knows how ours is timed.
 ours() {
-    local options=("$weights" "$layer" "$1" "$1" "$device" "$2" "$threads" "$seconds") numbers
-    local least median gflops peak plan
-    [ "$device" = cpu ] || options+=(tune)
-    numbers=$(build/bench_step "${options[@]}") || return
-    read -r least median gflops peak plan <<<"$numbers"
-    [ "$device" = cpu ] || peak=$plan
-    printf '{"peer": "pareidolia", "variant": "", "version": "%s", "device": "%s", ' "$ours_version" "$device"
-    printf '"precision": "%s", "width": %d, "height": %d, "layer": "%s", ' "$2" "$1" "$1" "$layer"
-    printf '"seconds_per_step": %s, "least_seconds": %s, "gflops": %s, "peak_bytes": %s}\n' \
-        "$median" "$least" "$gflops" "$peak"
+    local options=(--device "$device" --precision "$2" --sizes "$1" --seconds "$seconds")
+    [ "$device" = cpu ] || options+=(--tune)
+    "$program" bench --json --weights "$weights" --layer "$layer" --threads "$threads" "${options[@]}" \
+        >"$work/ours.json" || return
+    python3 bench/peers/ours.py "$work/ours.json" "$ours_version"
 }
 
 # theirs SIZE PRECISION PEER VARIANT [OPTION...]
@@ -207,8 +204,8 @@ record() {
 
 # measure SIZE PRECISION: all programs, all rounds.
 measure() {
-    local size=$1 precision=$2 round program line gradient left=()
-    local dump=(build/pareidolia dump "$work/x.png" --weights "$weights" --layer "$layer" --threads "$threads")
+    local size=$1 precision=$2 round entry i line gradient options left=()
+    local dump=("$program" dump "$work/x.png" --weights "$weights" --layer "$layer" --threads "$threads")
     for round in $(seq "$rounds"); do
         echo "compare_peers.sh: $size $precision, round $round of $rounds" >&2
         line=$(ours "$size" "$precision")
@@ -218,20 +215,20 @@ measure() {
             "${dump[@]}" --device "$device" --precision "$precision" --gradient "$gradient" >/dev/null
         fi
         record "$line" "$round" "$gradient"
-        [ "$round" != 1 ] || left=(${programs[@]+"${programs[@]}"})
-        for program in ${left[@]+"${left[@]}"}; do
+        [ "$round" != 1 ] || left=(${entries[@]+"${entries[@]}"})
+        for entry in ${left[@]+"${left[@]}"}; do
             options=() gradient=
             if [ "$round" = 1 ]; then
                 gradient=$work/g.npy
                 options=(--picture "$work/x.npy" --gradient "$gradient")
             fi
-            if line=$(theirs "$size" "$precision" "${program%%:*}" "${program#*:}" ${options[@]+"${options[@]}"} \
+            if line=$(theirs "$size" "$precision" "${entry%%:*}" "${entry#*:}" ${options[@]+"${options[@]}"} \
                 2>"$work/stderr"); then
                 record "$line" "$round" "$gradient"
             else
-                note "skipped: ${program/:/ } at $size, $precision: $(reason)"
+                note "skipped: ${entry/:/ } at $size, $precision: $(reason)"
                 for i in "${!left[@]}"; do
-                    [ "${left[i]}" != "$program" ] || unset "left[i]"
+                    [ "${left[i]}" != "$entry" ] || unset "left[i]"
                 done
             fi
         done
@@ -241,7 +238,7 @@ measure() {
 for size in $sizes; do
     if [ -n "$helper" ]; then
         "$helper" bench/peers/picture.py "$photograph" "$size" "$size" "$work/x.png" "$work/x.npy"
-        build/pareidolia dump "$work/x.png" --weights "$weights" --layer "$layer" --device reference \
+        "$program" dump "$work/x.png" --weights "$weights" --layer "$layer" --device reference \
             --gradient "$work/reference.npy" >/dev/null
     fi
     for precision in $precisions; do

@@ -2,6 +2,7 @@
 Prints a JSON line for each: relative L2 of the difference, cosine, the largest difference and where it is."""
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -16,7 +17,7 @@ def compared(path, reference):
     where = np.unravel_index(difference.argmax(), g.shape)
     norms = np.linalg.norm(reference), np.linalg.norm(g)
     return {
-        "gradient": path,
+        "gradient": os.path.basename(path),
         "relative_l2": np.linalg.norm(difference) / norms[0] if norms[0] else None,
         "cosine": np.vdot(g, reference) / (norms[0] * norms[1]) if all(norms) else None,
         "largest": difference[where],
