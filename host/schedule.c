@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -312,6 +313,16 @@ static int fit(struct schedule *s, const struct room *room, int tile)
     return fit_forced(s, room, tile && tile < jump ? jump : tile / jump * jump); /* as it will be said */
 }
 
+/* Lets what is freed go back to the system at once, as is counted. glibc keeps as much as the largest block that
+ * was ever freed, tens of megabytes of pictures. */
+static void memory_give_back(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+#endif
+}
+
 struct schedule *schedule_new(struct net *net, struct device *host, int64_t h, int64_t w,
                               const struct dream_options *options, const struct schedule_limits *limits)
 {
@@ -323,6 +334,7 @@ struct schedule *schedule_new(struct net *net, struct device *host, int64_t h, i
         error_set("no memory for the plan of a dream");
         return NULL;
     }
+    memory_give_back();
     s->net = net;
     s->device = net_device(net);
     s->host = same_memory(s) ? s->device : host;
