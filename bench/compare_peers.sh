@@ -16,11 +16,11 @@ named and skipped; bench/peers/setup.sh installs them.
 
   --device cpu|cuda     where (default: cpu)
   --sizes "N ..."       square pictures, pixels a side (default: "256 512 1024")
-  --precisions "P ..."  default: "fp32 bf16" on the CPU, "fp16 bf16 tf32 fp32" on
-                        a GPU
+  --precisions "P ..."  default: "fp32 bf16" on the CPU, "fp16 bf16 tf32 fp32"
+                        on a GPU
   --peers "P ..."       PEER:VARIANT (default: torch:eager torch:channels_last
                         torch:compile torch:compile_joint keras:graph, and on a
-                        GPU keras:xla, which is slow on a CPU); "" leaves us alone
+                        GPU keras:xla, slow on a CPU); "" leaves us alone
   --layer NAME          default: activation_41
   --rounds N            default: 5
   --seconds X           of timing for each program and round (default: 3)
