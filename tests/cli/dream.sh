@@ -11,6 +11,7 @@ quick="--device cpu --layer activation_3 --octaves 2 --iterations 2"
 {
     expect 0 '' "$notice
 $clipped
+160x120 in one piece, * MB for the network and * MB for pictures; about *
 octave 1/2 (114x85): 2 steps, loss *, * s
 octave 2/2 (160x120): 2 steps, loss *, * s
 picture_dream.png" dream picture.png $quick --threads 2
@@ -21,8 +22,10 @@ picture_dream.png" dream picture.png $quick --threads 2
     cmp -s picture.png picture_dream.png && fail "the dream is the picture"
 
     expect 0 '' "$notice
+160x120 in one piece*
 octave*" dream picture.png $quick --no-clip -o free.png --step 0.2
     expect 0 '' "$notice
+160x120 in one piece*
 octave*" dream picture.png $quick --clip -o clipped.png --step 0.2
     expect 0 '' '' dream picture.png $quick --quiet -o quiet.png --step 0.2
     same clipped.png quiet.png
@@ -61,23 +64,6 @@ octave 2/2 (160x120): 1 step, *" dream picture.png -o out.png --device cpu --lay
     --iterations 1
 expect 1 '' '*the smallest of 30 octaves, * would be 0x0 pixels; take fewer octaves or a smaller scale' \
     dream picture.png -o none.png --device cpu --layer activation_1 --octaves 30
-
-# Ctrl-C in the middle of an octave. Background commands of a shell without job control ignore SIGINT: undo that.
-if env --default-signal=INT true 2>/dev/null; then
-    before=$(ls -A)
-    env --default-signal=INT "$program" dream picture.png -o interrupted.png --device cpu --layer mixed0 --octaves 1 \
-        --iterations 100000 --step 0 --log interrupted.json >"$work/out" 2>"$work/err" &
-    child=$!
-    while [ ! -s "$work/err" ] && kill -0 $child; do sleep 0.1; done # the notice comes just before the dream
-    sleep 1
-    kill -INT $child
-    wait $child
-    [ $? -eq 1 ] || fail "interrupted dream: exit status is not 1"
-    compare stderr '*pareidolia: interrupted; no picture was written' "$work/err" "interrupted dream"
-    [ "$(ls -A)" = "$before" ] || fail "interrupted dream: left files behind: $(ls -A)"
-else
-    skip "Ctrl-C: env does not know --default-signal"
-fi
 
 # One step, for comparison: 128 bytes of header and the values
 expect 0 'loss [0-9].[0-9]*' "$notice" \

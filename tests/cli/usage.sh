@@ -3,7 +3,7 @@
 . "$(dirname "$0")/expect.sh"
 
 expect_file help.txt --help
-for command in dream classify layers dump compare; do
+for command in dream plan classify layers dump compare; do
     expect_file "help_$command.txt" "$command" --help
 done
 expect_file help_dream.txt dream picture.png --octaves 3 -h
