@@ -50,7 +50,8 @@ printf 'Dear diary\n' >text
 mkdir directory
 mkfifo pipe
 head -c 300 state >cut_header
-head -c "$(($(wc -c <./state) - 1))" state >cut
+bytes=$(wc -c <state)
+head -c "$((bytes - 1))" state >cut
 { cat state && echo; } >longer
 { head -c 200000 state && printf 'XXXX' && tail -c +200005 state; } >damaged
 { head -c 60 state && printf 'XXXX' && tail -c +65 state; } >damaged_header
