@@ -15,9 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* No tensor has more elements; see schedule.c, which divides what has into tiles. */
-#define LARGEST_TENSOR ((int64_t)1 << 31)
-
 /* What a step works on. */
 struct run {
     struct net *net;
@@ -128,10 +125,12 @@ static size_t run_bytes(const struct run *run)
 /* 0, or 1 with an error where the device cannot hold it. */
 static int check_fits(const struct run *run)
 {
-    int64_t largest = run->gradient ? gradient_largest(run->gradient) : plan_largest(run->plan);
+    const struct tiling *tiling = run->gradient ? gradient_tiling(run->gradient) : NULL;
+    int64_t largest = net_largest(run->net, tiling ? tiling->crop_rows[0] : run->x.h,
+                                  tiling ? tiling->crop_columns[0] : run->x.w);
     const char *piece = run->gradient ? "in such tiles" : "in one piece";
 
-    if (largest >= LARGEST_TENSOR)
+    if (largest >= NET_TENSOR_LIMIT)
         return error_set("%" PRId64 "x%" PRId64 " pixels %s have a tensor of %" PRId64
                          " values, and tensors are counted in 31 bits; --tile N takes smaller pieces",
                          run->x.w, run->x.h, piece, largest),

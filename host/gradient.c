@@ -97,10 +97,7 @@ void gradient_free(struct gradient *gradient)
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 2; j++)
             plan_free(gradient->plan[i][j]);
-    device_free(gradient->device, gradient->memory);
-    device_free(gradient->device, gradient->crop.data);
-    device_free(gradient->device, gradient->loss);
-    device_free(gradient->pictures, gradient->staging.data);
+    gradient_release(gradient);
     tiling_free(&gradient->tiling);
     free(gradient);
 }
@@ -108,11 +105,6 @@ void gradient_free(struct gradient *gradient)
 const struct tiling *gradient_tiling(const struct gradient *gradient)
 {
     return &gradient->tiling;
-}
-
-int64_t gradient_largest(const struct gradient *gradient)
-{
-    return plan_largest(gradient->plan[0][0]);
 }
 
 /* Memory -------------------------------------------------------------------------------------------------- */
@@ -137,6 +129,16 @@ size_t gradient_bytes(const struct gradient *gradient)
 size_t gradient_picture_bytes(const struct gradient *gradient)
 {
     return gradient->staging.c ? tensor_bytes(&gradient->staging) : 0;
+}
+
+void gradient_release(struct gradient *gradient)
+{
+    device_free(gradient->device, gradient->memory);
+    device_free(gradient->device, gradient->crop.data);
+    device_free(gradient->device, gradient->loss);
+    device_free(gradient->pictures, gradient->staging.data);
+    gradient->memory = gradient->crop.data = gradient->staging.data = NULL;
+    gradient->loss = NULL;
 }
 
 int gradient_allocate(struct gradient *gradient)

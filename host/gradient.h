@@ -17,15 +17,14 @@ void gradient_free(struct gradient *gradient);
 /* How the picture is divided. */
 const struct tiling *gradient_tiling(const struct gradient *gradient);
 
-/* Elements of the largest tensor of activations. */
-int64_t gradient_largest(const struct gradient *gradient);
-
 /* Bytes that gradient_allocate takes on the net's device, and on that of the pictures where it is another. */
 size_t gradient_bytes(const struct gradient *gradient);
 size_t gradient_picture_bytes(const struct gradient *gradient);
 
-/* Takes them, once. Returns 0 or -1 with an error. */
+/* Takes them, and gives them back; the plans stay. allocate returns 0, or -1 with an error; what it has taken by
+ * then is given back by release or free. */
 int gradient_allocate(struct gradient *gradient);
+void gradient_release(struct gradient *gradient);
 
 /* Queues: adds the loss at picture x to state->current.loss, and writes gradient_scale times the loss's gradient to
  * g; g NULL: the loss alone. x, g (both h x w x 3) and state lie on the pictures' device. Waits only where that is

@@ -68,7 +68,8 @@ fail:
     return filter;
 }
 
-/* Every layer that the targets need must be there and fit what it reads; all are checked before the first is read. */
+/* Every layer that the targets need must be there and fit what it reads; all are checked before the first is read.
+ */
 static int check_layers(const struct net *net, struct weights *weights)
 {
     for (int i = 0; i < net->network->count; i++) {
@@ -135,6 +136,20 @@ void net_close(struct net *net)
 struct device *net_device(const struct net *net)
 {
     return net->device;
+}
+
+int64_t net_largest(const struct net *net, int64_t h, int64_t w)
+{
+    int64_t largest = h * w * 3;
+
+    for (int i = 0; i < net->layout.buffers; i++) {
+        int64_t shape[3], elements;
+
+        network_shape(net->network, net->layout.buffer[i].node, h, w, shape);
+        elements = shape[0] * shape[1] * net->layout.buffer[i].channels;
+        largest = elements > largest ? elements : largest;
+    }
+    return largest;
 }
 
 struct stimulation target_region(int64_t h, int64_t w)

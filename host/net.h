@@ -24,6 +24,11 @@ void net_close(struct net *net);
 
 struct device *net_device(const struct net *net);
 
+/* Elements of the largest tensor for a picture of h x w pixels. From NET_TENSOR_LIMIT on 32 bits cannot count them,
+ * as GPU libraries' fast kernels do: such pictures are better computed in tiles. */
+#define NET_TENSOR_LIMIT ((int64_t)1 << 31)
+int64_t net_largest(const struct net *net, int64_t h, int64_t w);
+
 /* Whether a picture of h x w pixels gives any target a position to stimulate; false also where the picture does
  * not reach a target at all. */
 bool net_stimulates(const struct net *net, int64_t h, int64_t w);

@@ -442,7 +442,8 @@ static int list_kept(struct plan *plan)
 {
     const struct layout *l = &plan->net->layout;
 
-    assert(!plan->kept);
+    free(plan->kept);
+    plan->kept_count = 0;
     plan->kept = malloc(2 * NETWORK_NODES * sizeof *plan->kept);
     if (!plan->kept)
         return error_set("out of memory while the network is planned");
@@ -541,17 +542,4 @@ void plan_free(struct plan *plan)
 size_t plan_bytes(const struct plan *plan)
 {
     return plan->bytes;
-}
-
-int64_t plan_largest(const struct plan *plan)
-{
-    int64_t largest = 0;
-
-    for (int i = OWN; i < plan->buffer_count; i++) {
-        const struct tensor *t = &plan->buffers[i].tensor;
-
-        if (t->type != DTYPE_U8 && t->type != DTYPE_BITS && t->h * t->w * t->pitch > largest)
-            largest = t->h * t->w * t->pitch;
-    }
-    return largest;
 }

@@ -27,12 +27,9 @@ size_t plan_bytes(const struct plan *plan);
 /* Takes it, once, before the plan is run. Returns 0 or -1 with an error. */
 int plan_allocate(struct plan *plan);
 
-/* Instead: uses plan_bytes of the caller's device memory, which several plans may share. Returns 0 or -1 with an
- * error. */
+/* Instead: uses plan_bytes of the caller's device memory, which several plans may share, until the next call.
+ * Returns 0 or -1 with an error. */
 int plan_place(struct plan *plan, void *memory);
-
-/* Elements of the largest tensor of activations. */
-int64_t plan_largest(const struct plan *plan);
 
 /* Sees each needed node's activation as soon as it is complete; the tensor lies in device memory and is valid
  * during the call only. Set on a plan by plan_observe, NULL to end. */

@@ -13,10 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* No tensor has more elements, so that 32 bits can count them: GPU libraries' fast kernels do. */
-#define LARGEST_TENSOR ((int64_t)1 << 31)
-
-/* A picture that is planned for what can be learned from it. */
+/* A picture that is planned, or computed, for what can be learned from it. */
 enum { SAMPLE_SIDE = 512 };
 
 /* Pictures move to the host's memory if tiles would otherwise cost so much more work. */
@@ -43,11 +40,6 @@ struct room {
     size_t device; /* of the network's device */
     size_t host;   /* of the host's memory, for pictures that do not count against the former */
     bool limited;  /* the user's limit is why device is no more */
-};
-
-/* What a pixel of a crop takes on the network's device. */
-struct rate {
-    double bytes, elements; /* elements: of the largest tensor */
 };
 
 /* A way to compute the largest octave. */
@@ -100,31 +92,16 @@ static size_t network_room(const struct schedule *s, const struct room *room, si
     return room->device;
 }
 
-/* Learns the rate from a small picture's plan. */
-static int rate_learn(const struct schedule *s, const struct scheduled_octave *largest, struct rate *rate)
+/* Whether crops of h x w pixels fit, the network taking about so many bytes a pixel. */
+static bool crop_fits(const struct schedule *s, double rate, int64_t h, int64_t w, size_t room)
 {
-    int64_t h = largest->height < SAMPLE_SIDE ? largest->height : SAMPLE_SIDE;
-    int64_t w = largest->width < SAMPLE_SIDE ? largest->width : SAMPLE_SIDE;
-    struct gradient *sample = gradient_new(s->net, s->device, h, w, 0);
+    double bytes = (double)h * (double)w * (rate + (double)dtype_bytes(s->device->picture, 3));
 
-    if (!sample)
-        return -1;
-    rate->bytes = (double)gradient_bytes(sample) / (double)(h * w);
-    rate->elements = (double)gradient_largest(sample) / (double)(h * w);
-    gradient_free(sample);
-    return 0;
-}
-
-/* Whether crops of this many pixels fit. */
-static bool crop_fits(const struct schedule *s, const struct rate *rate, double pixels, size_t room)
-{
-    double bytes = pixels * (rate->bytes + (double)dtype_bytes(s->device->picture, 3));
-
-    return bytes <= (double)room && pixels * rate->elements < (double)LARGEST_TENSOR;
+    return bytes <= (double)room && net_largest(s->net, h, w) < NET_TENSOR_LIMIT;
 }
 
 /* The tiles with the least work of those that fit; of equal ones the largest. */
-static int tiles_choose(const struct schedule *s, const struct rate *rate, size_t room, struct choice *choice)
+static int tiles_choose(const struct schedule *s, double rate, size_t room, struct choice *choice)
 {
     const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
     int64_t longer = largest->height > largest->width ? largest->height : largest->width;
@@ -137,12 +114,11 @@ static int tiles_choose(const struct schedule *s, const struct rate *rate, size_
     for (int64_t side = step; side < longer + step; side += step) {
         struct tiling tiling;
 
-        if (!crop_fits(s, rate, (double)side * (double)side, room))
+        if (!crop_fits(s, rate, side, side, room))
             break;
         if (tiling_init(&tiling, s->net, largest->height, largest->width, side))
             return -1;
-        if (tiling.work <= choice->work &&
-            crop_fits(s, rate, (double)tiling.crop_rows[0] * (double)tiling.crop_columns[0], room)) {
+        if (tiling.work <= choice->work && crop_fits(s, rate, tiling.crop_rows[0], tiling.crop_columns[0], room)) {
             choice->work = tiling.work;
             choice->side = side;
         }
@@ -157,12 +133,11 @@ static bool can_part(const struct schedule *s, const struct room *room)
     return s->host && (!same_memory(s) || room->limited);
 }
 
-/* In one piece, or else in which tiles, and where the pictures lie then. */
-static int way_choose(const struct schedule *s, const struct room *room, const struct rate *rate,
-                      struct choice *out)
+/* In which tiles, and where the pictures lie then; in one piece where there is room for that beside pictures that
+ * lie apart. */
+static int way_choose(const struct schedule *s, const struct room *room, double rate, struct choice *out)
 {
     const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
-    double pixels = (double)largest->height * (double)largest->width;
     size_t pictures = pictures_bytes(s, s->options.octaves - 1);
     struct choice ways[2] = {{.apart = false}, {.apart = true}};
 
@@ -172,7 +147,7 @@ static int way_choose(const struct schedule *s, const struct room *room, const s
         ways[i].work = INFINITY;
         if (ways[i].apart && !can_part(s, room))
             continue;
-        if (crop_fits(s, rate, pixels, free))
+        if (crop_fits(s, rate, largest->height, largest->width, free))
             ways[i].work = 1;
         else if (tiles_choose(s, rate, free, &ways[i]))
             return -1;
@@ -252,18 +227,48 @@ static int fit_forced(struct schedule *s, const struct room *room, int64_t side)
     return cannot_fit(s, room);
 }
 
-/* Chooses, plans, and chooses again with what planning has taught, until it fits. */
+/* Bytes a pixel of what is planned for the largest octave. */
+static double rate_planned(const struct schedule *s)
+{
+    const struct tiling *tiling = largest_tiling(s);
+
+    return (double)s->network_bytes / (double)tiling->crop_rows[0] / (double)tiling->crop_columns[0];
+}
+
+/* The same of a small picture. */
+static int rate_sample(const struct schedule *s, double *rate)
+{
+    const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
+    int64_t h = largest->height < SAMPLE_SIDE ? largest->height : SAMPLE_SIDE;
+    int64_t w = largest->width < SAMPLE_SIDE ? largest->width : SAMPLE_SIDE;
+    struct gradient *sample = gradient_new(s->net, s->device, h, w, 0);
+
+    if (!sample)
+        return -1;
+    *rate = (double)gradient_bytes(sample) / (double)(h * w);
+    gradient_free(sample);
+    return 0;
+}
+
+/* In one piece if that fits, else chooses tiles, plans, and chooses again with what planning has taught. */
 static int fit_chosen(struct schedule *s, const struct room *room)
 {
-    struct rate rate;
+    const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
+    double rate;
 
-    if (rate_learn(s, &s->octave[s->options.octaves - 1], &rate))
+    if (net_largest(s->net, largest->height, largest->width) < NET_TENSOR_LIMIT) {
+        if (octaves_plan(s, &(struct choice){.side = 0}))
+            return -1;
+        if (fits(s, room))
+            return 0;
+        rate = rate_planned(s);
+    } else if (rate_sample(s, &rate)) {
         return -1;
+    }
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         struct choice choice;
-        const struct tiling *tiling;
 
-        if (way_choose(s, room, &rate, &choice))
+        if (way_choose(s, room, rate, &choice))
             return -1;
         if (choice.work == INFINITY)
             break;
@@ -271,12 +276,10 @@ static int fit_chosen(struct schedule *s, const struct room *room)
             return -1;
         if (fits(s, room))
             return 0;
-        tiling = largest_tiling(s);
-        rate.bytes = fmax(rate.bytes * 1.01, (double)s->network_bytes / (double)tiling->crop_rows[0] /
-                                                 (double)tiling->crop_columns[0]);
+        rate = fmax(rate * 1.01, rate_planned(s));
     }
     /* For the sentence: the smallest tiles that there are. */
-    if (!s->network_bytes && octaves_plan(s, &(struct choice){.side = 1}))
+    if (octaves_plan(s, &(struct choice){.side = 1}))
         return -1;
     return cannot_fit(s, room);
 }
@@ -361,16 +364,14 @@ void schedule_free(struct schedule *schedule)
 
 /* Time ---------------------------------------------------------------------------------------------------- */
 
-/* Seconds of a step at a small size of h x w pixels, the second of two: the first warms up. */
-static double step_seconds(const struct schedule *s, int64_t h, int64_t w)
+/* Seconds of a step of h x w pixels, the second of two: the first warms up. */
+static double step_seconds(struct device *device, struct gradient *gradient, int64_t h, int64_t w)
 {
-    struct device *device = s->device;
     struct tensor x = {.h = h, .w = w, .c = 3, .pitch = 3, .type = device->picture}, g = x;
-    struct gradient *gradient = gradient_new(s->net, device, h, w, 0);
     struct ascent *state = NULL;
     double begin = 0, seconds = -1;
 
-    if (!gradient || gradient_allocate(gradient))
+    if (gradient_allocate(gradient))
         goto fail;
     x.data = device_alloc(device, tensor_bytes(&x));
     g.data = x.data ? device_alloc(device, tensor_bytes(&g)) : NULL;
@@ -390,30 +391,41 @@ fail:
     device_free(device, state);
     device_free(device, g.data);
     device_free(device, x.data);
-    gradient_free(gradient);
+    gradient_release(gradient);
     return seconds;
+}
+
+/* Seconds of a step for each pixel: of the smallest octave that takes steps, or of a part of that size. */
+static double pixel_seconds(const struct schedule *s, const struct scheduled_octave *smallest)
+{
+    int64_t h = smallest->height < SAMPLE_SIDE ? smallest->height : SAMPLE_SIDE;
+    int64_t w = smallest->width < SAMPLE_SIDE ? smallest->width : SAMPLE_SIDE;
+    bool itself = h * w == smallest->height * smallest->width && s->pictures == s->device;
+    struct gradient *gradient = itself ? smallest->gradient : gradient_new(s->net, s->device, h, w, 0);
+    double seconds = gradient ? step_seconds(s->device, gradient, h, w) : -1;
+
+    if (!itself)
+        gradient_free(gradient);
+    return seconds / ((double)h * (double)w);
 }
 
 double schedule_estimate(const struct schedule *schedule)
 {
+    const struct scheduled_octave *smallest = NULL;
     double pixels = 0, seconds;
-    int64_t h = 0, w = 0;
 
-    for (int i = 0; i < schedule->options.octaves; i++) {
+    for (int i = schedule->options.octaves - 1; i >= 0; i--) {
         const struct scheduled_octave *o = &schedule->octave[i];
 
         if (!o->gradient)
             continue;
-        if (!h) {
-            h = o->height < SAMPLE_SIDE ? o->height : SAMPLE_SIDE;
-            w = o->width < SAMPLE_SIDE ? o->width : SAMPLE_SIDE;
-        }
+        smallest = o;
         pixels += (double)o->height * (double)o->width * gradient_tiling(o->gradient)->work;
     }
-    if (!h)
+    if (!smallest)
         return 0;
-    seconds = step_seconds(schedule, h, w);
-    return seconds < 0 ? -1 : seconds / ((double)h * (double)w) * pixels * schedule->options.iterations;
+    seconds = pixel_seconds(schedule, smallest);
+    return seconds < 0 ? -1 : seconds * pixels * schedule->options.iterations;
 }
 
 struct schedule_text schedule_describe(const struct schedule *schedule)
