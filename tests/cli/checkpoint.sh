@@ -51,7 +51,7 @@ mkdir directory
 mkfifo pipe
 head -c 300 state >cut_header
 bytes=$(wc -c <state)
-head -c "$((bytes - 1))" state >cut
+head -c "$((bytes - 1))" state >short
 { cat state && echo; } >longer
 { head -c 200000 state && printf 'XXXX' && tail -c +200005 state; } >damaged
 { head -c 60 state && printf 'XXXX' && tail -c +65 state; } >damaged_header
@@ -62,7 +62,7 @@ expect 1 '' 'pareidolia: pipe: is not a regular file, so not a checkpoint' dream
 expect 1 '' 'pareidolia: text: is not a checkpoint of this program*s' dream $dream --resume text
 expect 1 '' 'pareidolia: empty: is not a checkpoint of this program*s' dream $dream --resume empty
 expect 1 '' 'pareidolia: picture.png: is not a checkpoint of this program*s' dream $dream --resume picture.png
-expect 1 '' "pareidolia: cut: is cut off: * of its * bytes are there; $advice" dream $dream --resume cut
+expect 1 '' "pareidolia: short: is cut off: * of its * bytes are there; $advice" dream $dream --resume short
 expect 1 '' "pareidolia: cut_header: is cut off after 300 bytes; $advice" dream $dream --resume cut_header
 expect 1 '' "pareidolia: longer: *; $advice" dream $dream --resume longer
 expect 1 '' "pareidolia: damaged: is damaged: *; $advice" dream $dream --resume damaged
