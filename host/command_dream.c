@@ -36,8 +36,9 @@ static const struct option dream_table[] = {
      .kind = OPTION_TEXT,
      .offset = offsetof(struct settings, layer),
      .argument = "NAME",
-     .help = "what to stimulate: early layers give textures, later ones animals; also NAME:WEIGHT, and several "
-             "separated by commas"},
+     .help =
+         "what to stimulate: early layers give textures, later ones animals; also NAME[12,64-95], some channels "
+         "of it, NAME:WEIGHT, and several separated by commas"},
     {.name = "octaves",
      .kind = OPTION_COUNT,
      .offset = offsetof(struct settings, dream.octaves),

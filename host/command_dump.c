@@ -26,7 +26,7 @@ static const struct option dump_table[] = {
      .kind = OPTION_TEXT,
      .offset = offsetof(struct settings, layer),
      .argument = "NAME",
-     .help = "the layer to stimulate; also NAME:WEIGHT, and several separated by commas"},
+     .help = "the layer to stimulate; also NAME[CHANNELS], NAME:WEIGHT, and several separated by commas"},
     {.name = "activation",
      .kind = OPTION_TEXT,
      .offset = offsetof(struct settings, activation),
@@ -217,9 +217,9 @@ static enum exit_status check_outputs(const char *image, const struct settings *
 {
     const char *paths[] = {settings->activation, settings->gradient};
 
-    if (settings->activation && targets->count > 1) {
+    if (settings->activation && targets_layers(targets) > 1) {
         error_set("--activation %s: writes one layer's activation; --layer names %d", settings->activation,
-                  targets->count);
+                  targets_layers(targets));
         return STATUS_USAGE;
     }
     if (paths[0] && paths[1] && path_same_file(paths[0], paths[1])) {

@@ -1,5 +1,5 @@
-/* Chooses how a dream is computed. A tile's memory is known exactly only once it is planned, which takes a while;
- * so sizes are estimated from the plan of a small picture, and what is chosen is then planned and counted. */
+/* Chooses how a dream is computed. Memory is known exactly only once something is planned, which takes a while; so the
+ * whole picture is planned first, and where that is too large tiles are chosen by estimate, planned and counted. */
 #include "schedule.h"
 
 #include "clock.h"
