@@ -23,14 +23,16 @@ fi
 small=$root/tests/data/small.png
 if [ "$dry" = 1 ]; then
     build=$root/build-gpu-emulated mode=" (emulated)" patience=${PATIENCE:-6}
-    photograph=$small sizes="107 128" tuned_sizes=107 seconds_each=0.1
+    photograph=$small sizes=107,128 tuned_sizes=107 seconds_each=0.1
+    profiled_precisions=fp16 profiled_sizes=107 profiled_seconds=0.01
     dream="--octaves 2 --iterations 3" compare="--octaves 1 --iterations 2"
     tests='^(ops_cuda_(fp16|fp32)_auto|dream_loop_cuda)$'
 else
     build=$root/build-gpu mode="" patience=${PATIENCE:-1}
     photograph=$(find gpu_kit -name 'photograph.*' 2>/dev/null | head -n 1)
     photograph=${photograph:-docs/coffee.jpg}
-    sizes="256 512 1024 2048 4096" tuned_sizes="1024 512 2048 256 4096" seconds_each=0.7
+    sizes=256,512,1024,2048,4096 tuned_sizes="1024 512 2048 256 4096" seconds_each=0.7
+    profiled_precisions=fp16,fp32 profiled_sizes=1024,4096 profiled_seconds=0.5
     dream="" compare=""
     tests='^(ops_cuda_.*|golden_cuda_.*_(untrained|embedded)|dream_rules_cuda|dream_loop_cuda)$'
 fi
@@ -206,24 +208,34 @@ stage_dreams() {
     return "$status"
 }
 
-# Our step, with the programs that are known beforehand. steps.txt: precision, programs, size, bench_step's line.
-time_steps() { # PROGRAMS PRECISION SIZE
-    local line tune=()
+# Our step, with the programs that are known beforehand. steps.csv: bench's rows behind "known" or "tuned".
+time_steps() { # PROGRAMS PRECISION SIZES
+    local tune=()
 
-    [ "$1" = known ] || tune=(tune)
-    line=$("$build/bench_step" "$weights" "$layer" "$3" "$3" cuda "$2" 0 "$seconds_each" "${tune[@]}") || return
-    echo "$2 $1 $3 $line" | tee -a "$results/steps.txt"
+    [ "$1" = known ] || tune=(--tune)
+    "$program" bench --weights "$weights" --layer "$layer" --device cuda --precision "$2" --sizes "$3" \
+        --seconds "$seconds_each" "${tune[@]}" --csv |
+        awk -v choice="$1" -v begun="$(wc -l <"$results/steps.csv")" '
+            NR > 1 { print choice "," $0; fflush() }
+            NR == 1 && begun == 0 { print "choice," $0; fflush() }' | tee -a "$results/steps.csv"
 }
 
 stage_steps() {
-    local precision size status=0
+    local precision status=0
 
     for precision in $precisions; do
-        for size in $sizes; do
-            time_steps known "$precision" "$size" || status=1
-        done
+        time_steps known "$precision" "$sizes" || status=1
     done
     return "$status"
+}
+
+# Where a step's time goes, beside what this GPU can do.
+stage_profile() {
+    "$program" bench --weights "$weights" --layer "$layer" --device cuda --precision "$profiled_precisions" \
+        --sizes "$profiled_sizes" --seconds "$profiled_seconds" --profile >"$build/profile.txt" || return
+    cat "$build/profile.txt"
+    note "$(awk '$1 == "cuda:0" { printf "%s%s %s: %s of its limit", separator, $2, $3, $NF; separator = ", " }' \
+        "$build/profile.txt")"
 }
 
 # The same with the programs that were fastest here: what --tune is good for, and the file that it keeps.
@@ -322,27 +334,32 @@ row() {
     printf '%s%s: %s s, %s. %s\n' "$1" "$mode" "$2" "$3" "$4"
 }
 
-# The timings: a row for each precision, a column for each size.
+# The timings: a row for each precision, a column for each size. What may contain commas stands behind what is read.
 table() {
-    awk -v sizes="$sizes" -v mode="$mode" '
-        BEGIN { n = split(sizes, size, " ") }
-        !(($1 ", " $2) in seen) { seen[$1 ", " $2] = 1; rows[++count] = $1 ", " $2 }
-        { cell[$1 ", " $2, $3] = sprintf("%.2f, %.0f, %.0f", 1e3 * $5, $6, $8 / 1e6) }
+    awk -F, -v sizes="$sizes" -v mode="$mode" '
+        BEGIN { n = split(sizes, size, ",") }
+        NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i; next }
+        {
+            row = $column["precision"] ", " $column["choice"]
+            if (!(row in seen)) { seen[row] = 1; rows[++count] = row }
+            cell[row, $column["width"]] = sprintf("%.2f, %.0f, %.0f", 1e3 * $column["seconds_per_step"],
+                                                  $column["gflops"], $column["peak_bytes"] / 1e6)
+        }
         END {
-            printf "| ms a step, GFLOP/s, plan MB%s |", mode; for (i = 1; i <= n; i++) printf " %d |", size[i]
+            printf "| ms a step, GFLOP/s, planned MB%s |", mode; for (i = 1; i <= n; i++) printf " %d |", size[i]
             printf "\n|---|"; for (i = 1; i <= n; i++) printf "---|"
             for (r = 1; r <= count; r++) {
                 printf "\n| %s |", rows[r]; for (i = 1; i <= n; i++) printf " %s |", cell[rows[r], size[i]]
             }
             print ""
-        }' "$results/steps.txt"
+        }' "$results/steps.csv"
 }
 
 mkdir -p "$build" "$results" || exit 1
-rm -f "$results"/{summary.md,machine.txt,build.log,checks.log,steps.txt,device.json,dream.png,programs_*.json}
+rm -f "$results"/{summary.md,machine.txt,build.log,checks.log,steps.csv,device.json,dream.png,programs_*.json}
 echo "gpu_session$mode: building in $build, results in $results"
 printf '| stage%s | s | | |\n|---|---|---|---|\n' "$mode" >"$results/summary.md"
-: >"$results/steps.txt"
+: >"$results/steps.csv"
 granted=0 all_passed=0
 
 run machine 10 machine.txt
@@ -351,7 +368,8 @@ if [ -x "$program" ]; then
     [ "$dry" = 1 ] || run properties 10 machine.txt
     run tests 80 checks.log
     run dreams 50 checks.log
-    run steps 90 checks.log
+    run steps 60 checks.log
+    run profile 30 checks.log
     run compare 45 checks.log
     if [ "$dry" = 1 ]; then
         row memcheck 0 skipped "no GPU"
@@ -365,10 +383,10 @@ else
     row "all others" 0 "not run" "nothing is built"
 fi
 
-for log in "$results"/*.{txt,log}; do # no file above 16 MB
+for log in "$results"/*.{txt,csv,log}; do # no file above 16 MB
     [ "$(stat -c %s "$log")" -lt 15000000 ] || truncate -s 15000000 "$log"
 done
-if [ -s "$results/steps.txt" ]; then
+if [ -s "$results/steps.csv" ]; then
     { echo; table; } >>"$results/summary.md"
 fi
 echo
