@@ -137,11 +137,10 @@ static void check_losses(const char *name, const struct dream_log *whole, const 
             double a = tiled->octave[i].records[s].loss, b = whole->octave[i].records[s].loss;
 
             worst = fmax(worst, fabs(a / b - 1));
-            CHECK(fabs(a - b) <= 0.05 * b, "%s, octave %d, step %lld: loss %g, %g in one piece", name, i,
-                  (long long)s, a, b);
         }
     }
     printf("%s: the losses are within %.2f%%\n", name, 100 * worst);
+    CHECK(worst <= 0.05, "%s: the losses are other ones", name);
 }
 
 static void test_dream(const char *name, const float *pixels)
