@@ -2,6 +2,7 @@
  * weights are read is found before. */
 #include "commands.h"
 #include "error.h"
+#include "finish.h"
 #include "image.h"
 #include "interrupt.h"
 #include "keeper.h"
@@ -26,6 +27,7 @@ struct settings {
     const char *log;          /* NULL: none */
     struct schedule_limits limits;
     struct keeper_options keeper;
+    struct finish_options finish;
     int bits; /* 0: as the picture has it */
     int quality;
     bool quiet;
@@ -134,6 +136,7 @@ struct job {
     struct image_format format;
     struct progress progress;
     struct keeper keeper;
+    struct finish finish;
 };
 
 /* Writes picture into --save-octaves' directory. */
@@ -169,6 +172,11 @@ static void on_steps(void *context, const struct dream_log *log, int octave)
 static void on_octave_end(void *context, const struct dream_log *log, int octave)
 {
     progress_octave_end(&((struct job *)context)->progress, log, octave);
+}
+
+static void on_finish(void *context, int64_t first, int64_t rows, const float *original, float *dream)
+{
+    finish_rows(&((struct job *)context)->finish, first, rows, original, dream);
 }
 
 static bool on_checkpoint_due(void *context)
@@ -327,6 +335,7 @@ static enum exit_status dream_and_write(struct job *job, struct session *session
                                       .steps = on_steps,
                                       .octave_end = on_octave_end,
                                       .picture = settings->save_octaves ? on_picture : NULL,
+                                      .finish = finish_wanted(&job->finish) ? on_finish : NULL,
                                       .checkpoint_due = on_checkpoint_due,
                                       .checkpoint = settings->keeper.checkpoint ? on_checkpoint : NULL};
     struct log_header header = {.image = job->image,
@@ -381,7 +390,8 @@ static enum exit_status session_dream(struct job *job, struct session *session,
     struct schedule *schedule = NULL;
     enum exit_status status = STATUS_FAILED;
 
-    if (keeper_open(&job->keeper, &job->settings->keeper, session, job->settings->layer, &dream_options, picture,
+    if (finish_open(&job->finish, &job->settings->finish, picture) ||
+        keeper_open(&job->keeper, &job->settings->keeper, session, job->settings->layer, &dream_options, picture,
                     &limits))
         goto fail;
     schedule = schedule_new(session->net, session->host, picture->height, picture->width, &dream_options, &limits);
@@ -393,6 +403,7 @@ static enum exit_status session_dream(struct job *job, struct session *session,
 fail:
     schedule_free(schedule);
     keeper_close(&job->keeper);
+    finish_close(&job->finish);
     return status;
 }
 
@@ -429,8 +440,11 @@ fail:
 
 enum exit_status command_dream(int argc, char **argv)
 {
-    struct settings settings = {
-        .layer = "activation_41", .dream = dream_defaults(), .quality = 95, .keeper.every = 60};
+    struct settings settings = {.layer = "activation_41",
+                                .dream = dream_defaults(),
+                                .quality = 95,
+                                .keeper.every = 60,
+                                .finish = finish_defaults()};
     struct session_options options = {0};
     const struct command_line line = {
         .command = "dream",
@@ -439,6 +453,7 @@ enum exit_status command_dream(int argc, char **argv)
             "Changes a picture step by step so that a layer of Inception-v3 responds to it more and more: what "
             "the layer half sees becomes visible. IMAGE is a PNG or JPEG.",
         .groups = {{"the dream", dream_table, &settings},
+                   {"the result", finish_option_table, &settings.finish},
                    {"the files", output_table, &settings},
                    {"long renders", keeper_option_table, &settings.keeper},
                    {"large pictures", limits_option_table, &settings.limits},

@@ -155,6 +155,28 @@ static int original_upload(struct dreamer *d)
     return 0;
 }
 
+enum { FINISH_BYTES = 1 << 20 };
+
+/* Lets the observer finish the picture, some rows at a time. */
+static int picture_finish(struct dreamer *d)
+{
+    int64_t row_values = d->original.w * 3, rows = FINISH_BYTES / (row_values * (int64_t)sizeof(float)) + 1;
+    float *original = malloc((size_t)(rows * row_values) * sizeof *original);
+    int result = original ? 0 : error_set("no memory for %" PRId64 " rows of the picture", rows);
+
+    for (int64_t row = 0; row < d->original.h && !result; row += rows) {
+        struct tensor band = d->original;
+
+        band.h = d->original.h - row < rows ? d->original.h - row : rows;
+        band.data = (char *)band.data + dtype_bytes(band.type, row * row_values);
+        result = tensor_download(d->device, &band, DTYPE_F32, original);
+        if (!result)
+            d->observer->finish(d->observer->context, row, band.h, original, d->picture->pixels + row * row_values);
+    }
+    free(original);
+    return result;
+}
+
 /* Brings the dream as it is now to the picture's pixels, which have room for the largest octave, checks it, and
  * shows it to the observer. */
 static int octave_download(struct dreamer *d, int octave)
@@ -171,6 +193,8 @@ static int octave_download(struct dreamer *d, int octave)
     for (int64_t i = 0; i < view.height * view.width * 3; i++)
         if (!isfinite(view.pixels[i]))
             return error_set("at octave %d the picture left the range of numbers; take a smaller step", octave + 1);
+    if (octave + 1 == d->log->octaves && d->observer->finish && picture_finish(d))
+        return -1;
     return d->observer->picture && !d->ended ? d->observer->picture(d->observer->context, d->log, octave, &view)
                                              : 0;
 }

@@ -41,6 +41,9 @@ struct dream_observer {
     void (*octave_end)(void *context, const struct dream_log *log, int octave);
     /* The octave's detail is back: picture (borrowed) as it is now. Returns 0, or -1 with an error. */
     int (*picture)(void *context, const struct dream_log *log, int octave, const struct image *picture);
+    /* The dream is at full size, with its last detail: may change rows [first, first + rows) of it, beside the same
+     * rows of the original. Called for all rows from the top, also where `wanted` has ended the dream. */
+    void (*finish)(void *context, int64_t first, int64_t rows, const float *original, float *dream);
     /* Asked after every step: whether the state shall be kept now. Waits for the step if so. */
     bool (*checkpoint_due)(void *context);
     /* Keeps it (checkpoint and what it points to are borrowed); also called once more where `wanted` has ended the

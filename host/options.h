@@ -39,7 +39,7 @@ struct option_group {
     void *values;
 };
 
-enum { OPTION_GROUPS = 5 };
+enum { OPTION_GROUPS = 6 };
 
 struct command_line {
     const char *command; /* "dream" */

@@ -59,6 +59,7 @@ expect 2 '' 'pareidolia: --layer: there is no layer "activation_95"; the nearest
 expect 2 '' 'pareidolia: --layer: there is no layer "mixed11"; the nearest names are mixed10, mixed1*' \
     dump a.png --layer mixed11
 expect 2 '' 'pareidolia: --layer predictions: cannot be stimulated; *' dream a.png --layer predictions
+expect 2 '' 'pareidolia: --strength 1.5: must be 0 to 1' dream a.png --strength 1.5
 expect 2 '' 'pareidolia: --layer mixed3:much: the weight must be a finite number' dream a.png --layer mixed3:much
 expect 2 '' 'pareidolia: --layer mixed3: is named twice; give it one weight instead' \
     dream a.png --layer mixed3,mixed4:2,mixed3:0.5
