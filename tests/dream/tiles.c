@@ -521,7 +521,7 @@ int main(int argc, char **argv)
         {"activation_41", 390, 107, 60, 30, 1, false},
         {"mixed5", 107, 600, 30, 90, 2, false},
         {"mixed7", 107, 980, 30, 100, 2, false},
-        {"mixed7,activation_3:0.5", 107, 980, 10, 50, 1, false},
+        {"mixed7,activation_3[1,4-6]:0.5", 107, 980, 10, 50, 1, false},
         {"activation_1,mixed10", 205, 1400, 10, 40, 1, false},
     };
     static const struct subject trained[] = {{"mixed0", 75, 130, 10, 20, 1, true},
