@@ -9,6 +9,7 @@
 #include "log.h"
 #include "paths.h"
 #include "progress.h"
+#include "resample.h"
 #include "session.h"
 
 #include <inttypes.h>
@@ -28,6 +29,7 @@ struct settings {
     struct schedule_limits limits;
     struct keeper_options keeper;
     struct finish_options finish;
+    struct resample_options resample;
     int bits; /* 0: as the picture has it */
     int quality;
     bool quiet;
@@ -97,6 +99,27 @@ static const struct option output_table[] = {
      .offset = offsetof(struct settings, output),
      .argument = "FILE",
      .help = "the result, .png or .jpg (default: IMAGE's name with _dream.png, in the current directory)"},
+    {.name = "width",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct settings, resample.width),
+     .argument = "N",
+     .help = "resize IMAGE to this width before anything else; 0 is as --height wants it in proportion",
+     .least = 0,
+     .most = IMAGE_MAX_SIDE},
+    {.name = "height",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct settings, resample.height),
+     .argument = "N",
+     .help = "likewise; with both, exactly so",
+     .least = 0,
+     .most = IMAGE_MAX_SIDE},
+    {.name = "max-side",
+     .kind = OPTION_COUNT,
+     .offset = offsetof(struct settings, resample.max_side),
+     .argument = "N",
+     .help = "shrink IMAGE in proportion where its longer side is longer than this; 0 is not",
+     .least = 0,
+     .most = IMAGE_MAX_SIDE},
     {.name = "bits",
      .kind = OPTION_COUNT,
      .offset = offsetof(struct settings, bits),
@@ -407,6 +430,17 @@ fail:
     return status;
 }
 
+/* Reads the picture and makes it as large as is wanted. */
+static int picture_read(const struct job *job, struct image *picture)
+{
+    int64_t width, height;
+
+    if (image_read(job->image, picture) ||
+        resample_size(&job->settings->resample, job->image, picture->width, picture->height, &width, &height))
+        return -1;
+    return image_resample(picture, job->image, width, height);
+}
+
 /* The rest, once the command line has been understood. */
 static enum exit_status job_run(struct job *job, const struct session_options *options)
 {
@@ -422,7 +456,7 @@ static enum exit_status job_run(struct job *job, const struct session_options *o
         status = STATUS_USAGE;
         goto fail;
     }
-    if (check_outputs(job) || image_read(job->image, &picture) || check_octave_names(job, &picture) ||
+    if (check_outputs(job) || picture_read(job, &picture) || check_octave_names(job, &picture) ||
         targets_check_stimulated(&network, &targets, job->image, picture.height, picture.width))
         goto fail;
     job->format.bits = job->settings->bits ? job->settings->bits : picture.bits;
@@ -469,7 +503,7 @@ enum exit_status command_dream(int argc, char **argv)
     case OPTIONS_PARSED:
         break;
     }
-    if (session_check(&options))
+    if (session_check(&options) || resample_check(&settings.resample))
         return STATUS_USAGE;
     if (settings.clip && settings.no_clip) {
         error_set("--clip and --no-clip: only one of them can be meant");
