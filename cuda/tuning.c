@@ -66,11 +66,11 @@ static cJSON *root_new(const struct cuda *cuda)
 {
     cJSON *root = cJSON_CreateObject();
 
-    json_add_number(root, "version", VERSION);
+    cJSON_AddNumberToObject(root, "version", VERSION);
     json_add_text(root, "gpu", cuda->properties.name);
-    json_add_number(root, "capability", cuda->properties.major * 10 + cuda->properties.minor);
-    json_add_number(root, "cudnn", (double)cudnnGetVersion());
-    json_add_number(root, "cublaslt", (double)cublasLtGetVersion());
+    cJSON_AddNumberToObject(root, "capability", cuda->properties.major * 10 + cuda->properties.minor);
+    cJSON_AddNumberToObject(root, "cudnn", (double)cudnnGetVersion());
+    cJSON_AddNumberToObject(root, "cublaslt", (double)cublasLtGetVersion());
     cJSON_AddItemToObject(root, "programs", cJSON_CreateObject());
     return root;
 }
@@ -280,16 +280,16 @@ static cJSON *recipe_write(const struct recipe *recipe, const char *text)
     char digits[HASH_DIGITS + 1];
 
     json_add_text(object, "kind", kind_names[recipe->kind]);
-    json_add_number(object, "fusion", recipe->fusion);
+    cJSON_AddNumberToObject(object, "fusion", recipe->fusion);
     if (recipe->kind == RECIPE_MATMUL) {
         snprintf(digits, sizeof digits, "%016" PRIx64, recipe->algorithm);
-        json_add_number(object, "rank", recipe->rank);
+        cJSON_AddNumberToObject(object, "rank", recipe->rank);
         json_add_text(object, "algorithm", digits);
         return object;
     }
     cJSON *knobs = cJSON_AddArrayToObject(object, "knobs");
 
-    json_add_number(object, "engine", (double)recipe->choice.engine);
+    cJSON_AddNumberToObject(object, "engine", (double)recipe->choice.engine);
     cJSON_AddBoolToObject(object, "compiled", recipe->choice.compiled);
     if (text) {
         text_hash(text, digits);

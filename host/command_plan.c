@@ -96,7 +96,7 @@ static void print_table(const struct plan_report *report)
     printf("%s, %s, up to %s, weights %s\n\n", s->device->name, s->device->precision, report->settings->layer,
            weights_path(report->session->weights));
     printf("%6s  %15s  %6s  %9s  %10s  %10s  %10s\n", "octave", "size", "tiles", "halo work", "network", "pictures",
-           "bytes/px");
+           "network/px");
     for (int i = 0; i < s->options.octaves; i++) {
         const struct scheduled_octave *o = &s->octave[i];
         char size[48], halo[16] = "-", tiles[16] = "-";
@@ -112,8 +112,10 @@ static void print_table(const struct plan_report *report)
                o->silent ? "  nothing is stimulated" : "");
     }
     printf("\n%s\n", schedule_describe(s).text);
-    printf("%s on the device, %s in this process; about %s\n", bytes_text(s->device_bytes).text,
-           bytes_text(report->peak_bytes).text, duration_text(report->seconds).text);
+    if (!s->device->in_host_memory)
+        printf("%s on the device, ", bytes_text(s->device_bytes).text);
+    printf("%s in this process; about %s\n", bytes_text(report->peak_bytes).text,
+           duration_text(report->seconds).text);
 }
 
 static cJSON *octave_json(const struct scheduled_octave *octave)

@@ -24,6 +24,7 @@ void progress_init(struct progress *progress, bool quiet, const char *layer, dou
         .layer = layer,
         .max_loss = max_loss,
         .begin = clock_seconds(),
+        .begun_work = -1,
     };
 }
 
@@ -77,9 +78,10 @@ static void draw(const struct progress *progress, const struct dream_log *log, i
     bar[BAR_CELLS] = '\0';
     if (o->steps)
         snprintf(loss, sizeof loss, ", loss %.4g", o->records[o->steps - 1].loss);
-    if (done > 0)
-        snprintf(left, sizeof left, ", %s left",
-                 duration_text((clock_seconds() - progress->begin) * (all - done) / done).text);
+    if (done > progress->begun_work)
+        snprintf(
+            left, sizeof left, ", %s left",
+            duration_text((clock_seconds() - progress->begin) * (all - done) / (done - progress->begun_work)).text);
     snprintf(line, sizeof line, "[%s] octave %d/%d (%" PRId64 "x%" PRId64 "), step %" PRId64 "/%d%s%s", bar,
              octave + 1, log->octaves, o->width, o->height, o->steps, log->iterations, loss, left);
     fprintf(stderr, "\r%.*s\033[K", terminal_columns() - 1, line); /* a full line would wrap and stay */
@@ -88,6 +90,10 @@ static void draw(const struct progress *progress, const struct dream_log *log, i
 
 void progress_octave_begin(struct progress *progress, const struct dream_log *log, int octave)
 {
+    if (progress->begun_work < 0) {
+        progress->begun_work = work_until(log, octave, log->octave[octave].steps);
+        progress->begin = clock_seconds();
+    }
     if (progress->bar && !log->octave[octave].silent)
         draw(progress, log, octave);
 }

@@ -17,7 +17,8 @@ struct progress {
     bool bar;          /* stderr is a terminal */
     const char *layer; /* as given, for what is said about it; borrowed */
     double max_loss;
-    double begin; /* by clock_seconds */
+    double begin;      /* by clock_seconds, */
+    double begun_work; /* that had been done then, in the dream that is resumed; below 0: not known yet */
 };
 
 void progress_init(struct progress *progress, bool quiet, const char *layer, double max_loss);

@@ -1,5 +1,6 @@
-/* Chooses how a dream is computed. Memory is known exactly only once something is planned, which takes a while; so the
- * whole picture is planned first, and where that is too large tiles are chosen by estimate, planned and counted. */
+/* Chooses how a dream is computed. Memory is known exactly only once something is planned, which takes a while; so
+ * the whole picture is planned first, and where that is too large tiles are chosen by estimate, planned and
+ * counted. */
 #include "schedule.h"
 
 #include "clock.h"
@@ -161,8 +162,7 @@ static int way_choose(const struct schedule *s, const struct room *room, double 
 /* Says that it cannot fit. */
 static int cannot_fit(const struct schedule *s, const struct room *room)
 {
-    return error_set("a dream of %" PRId64 "x%" PRId64
-                     " pixels takes %s for the network%s and %s for pictures; %s has "
+    return error_set("%" PRId64 "x%" PRId64 " pixels take %s for the network%s and %s for pictures; %s has "
                      "%s%s; take a smaller picture%s or another device",
                      s->width, s->height, bytes_text(s->network_bytes).text, s->tile ? ", in tiles," : "",
                      bytes_text(s->picture_bytes).text, s->device->name, bytes_text(room->device).text,

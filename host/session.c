@@ -47,14 +47,16 @@ const struct option limits_option_table[] = {
      .offset = offsetof(struct schedule_limits, memory),
      .argument = "BYTES",
      .help =
-         "what the network may take of the device's memory, as 6G or 500M; where that is too little for the whole "
-         "picture it is computed in tiles, with the same result to rounding (default: what is free). Pictures "
-         "that do not fit beside it lie in the host's memory and do not count"},
+         "what may be taken of the device's memory, as 6G or 500M (default: what is free). Where that is too "
+         "little for "
+         "the whole picture, tiles are computed, with the same result to rounding; where it is too little for the "
+         "pictures, too, 36 bytes a pixel, these lie in the host's memory and do not count"},
     {.name = "tile",
      .kind = OPTION_COUNT,
      .offset = offsetof(struct schedule_limits, tile),
      .argument = "N",
-     .help = "compute in tiles of N x N pixels, to which their surroundings come; 0 is as memory wants it",
+     .help =
+         "compute in tiles of N x N pixels, each with the surroundings that it depends on; 0: as memory wants it",
      .least = 0,
      .most = 1000000},
     {.name = NULL},

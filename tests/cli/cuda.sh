@@ -44,7 +44,7 @@ expect 1 '' 'pareidolia: there is no cuda:2; this machine has 2 CUDA devices, nu
 expect 2 '' '*"fp64"*fp16, bf16, tf32, fp32*' dream "$image" --device cuda --precision fp64 $small
 
 # Out of memory: before the start, with the bytes.
-SOFTGPU_MEMORY=137000000
+SOFTGPU_MEMORY=135000000
 export SOFTGPU_MEMORY
 expect 1 '' 'pareidolia: *MB*cuda:0*' dream "$image" --device cuda $small
 unset SOFTGPU_MEMORY

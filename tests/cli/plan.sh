@@ -36,19 +36,19 @@ expect 0 'cpu, fp32, up to activation_41, weights embedded
 *
      4 *154x110 *[0-9]
 *in one piece, * MB for the network and * MB for pictures
-* MB on the device, * MB in this process; about *' "$notice" plan --size 154x110 $small
+* MB in this process; about *' "$notice" plan --size 154x110 $small
 expect 1 '' '*the smallest of 30 octaves, *' plan --size 160x120 --octaves 30 $small
 
 # What cannot fit: one sentence with the bytes, before anything is computed.
 for device in cpu reference; do
     expect 1 '' "$notice
-pareidolia: a dream of 512x512 pixels takes * MB for the network, in tiles, and * MB for pictures; $device has 1.0 MB that --memory allows; *" \
+pareidolia: 512x512 pixels take * MB for the network, in tiles, and * MB for pictures; $device has 1.0 MB that --memory allows; *" \
         plan --size 512x512 --device $device --weights embedded --memory 1M
 done
 expect 1 '' "$notice
-pareidolia: a dream of 100000x100000 pixels takes * for the network, in tiles, and 360.00 GB for pictures; cpu has * free; *" \
+pareidolia: 100000x100000 pixels take * for the network, in tiles, and 360.00 GB for pictures; cpu has * free; *" \
     plan --size 100000x100000 $small
-expect 1 '' 'pareidolia: a dream of 160x120 pixels takes *; cpu has 0.1 MB that --memory allows; *' \
+expect 1 '' 'pareidolia: 160x120 pixels take *; cpu has 0.1 MB that --memory allows; *' \
     dream picture.png $small --memory 100000 --quiet
 expect 1 '' '*pareidolia: *160x120 pixels takes *; cpu has 0.1 MB that --memory allows; *' \
     dump picture.png $small --memory 100000

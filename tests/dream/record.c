@@ -161,7 +161,7 @@ static void test_memory(const struct dream_options *options)
     queued->available = low;
     CHECK(dream_limited(net, &picture, options, &whole, NULL, &log) == -1, "a dream in too little memory");
     CHECK(queued->most == 0, "%zu bytes were taken", queued->most);
-    snprintf(expected, sizeof expected, "a dream of %dx%d pixels takes ", WIDTH, HEIGHT);
+    snprintf(expected, sizeof expected, "%dx%d pixels take ", WIDTH, HEIGHT);
     CHECK(strncmp(error_message(), expected, strlen(expected)) == 0, "%s", error_message());
     CHECK(strstr(error_message(), " MB for pictures; cpu has ") &&
               strstr(error_message(), " free; take a smaller picture, tiles or another device"),
