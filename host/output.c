@@ -4,6 +4,7 @@
 
 #include "error.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -91,6 +92,45 @@ static int temporary_create(struct output *out)
             return -1;
     }
     return -1;
+}
+
+/* The process that a temporary file of target's, as temporary_create calls it, is of; 0: it is none. */
+static long temporary_owner(const char *name, const char *target)
+{
+    char prefix[NAME_MAX + 1];
+    size_t length = (size_t)snprintf(prefix, sizeof prefix, ".%.100s.pareidolia-", target);
+    char *end;
+
+    if (strncmp(name, prefix, length) != 0)
+        return 0;
+    long owner = strtol(name + length, &end, 10);
+    return owner > 0 && *end == '-' ? owner : 0;
+}
+
+void output_sweep(const char *path)
+{
+    char *target = target_path(path), *folder = target ? strdup(target) : NULL;
+    char *slash = folder ? strrchr(folder, '/') : NULL;
+    const char *name = slash ? target + (slash - folder) + 1 : target;
+    DIR *directory = NULL;
+
+    if (!folder)
+        goto done;
+    if (slash)
+        slash[slash == folder] = '\0';
+    directory = opendir(slash ? folder : ".");
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        long owner = temporary_owner(entry->d_name, name);
+
+        if (owner && kill((pid_t)owner, 0) && errno == ESRCH)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    }
+    if (directory)
+        closedir(directory);
+
+done:
+    free(folder);
+    free(target);
 }
 
 int output_open(struct output *out, const char *path)

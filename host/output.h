@@ -25,6 +25,9 @@ int output_commit(struct output *out);
 /* Closes and removes the temporary file; a zeroed struct is accepted. Leaves the error sentence alone. */
 void output_abandon(struct output *out);
 
+/* Removes what programs that were killed (kill -9, power cut) have left half written beside path. */
+void output_sweep(const char *path);
+
 /* Removes the temporary files of all outputs under way, for a signal handler that ends the program then. */
 void output_remove_all(void);
 

@@ -156,6 +156,52 @@ static void test_refused(void)
     CHECK(directory_entries(true) == 0, "a temporary file was left");
 }
 
+/* Begins a file in a process that ends without tidying up. */
+static void leave_half(const char *path)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        struct output out;
+        _exit(output_open(&out, path) != 0);
+    }
+    int status;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0, "a child that leaves %s", path);
+}
+
+static int entries(void)
+{
+    DIR *list = opendir(directory);
+    int count = -2; /* . and .. */
+
+    while (list && readdir(list))
+        count++;
+    if (list)
+        closedir(list);
+    return count;
+}
+
+/* What a killed process has left of this file goes, and nothing else: not another file's, not a living process's.
+ */
+static void test_sweep(void)
+{
+    struct output out;
+
+    leave_half(in_directory("state"));
+    leave_half(in_directory("state"));
+    leave_half(in_directory("state2"));
+    CHECK(!output_open(&out, in_directory("state")), "%s", error_message());
+    CHECK(entries() == 4, "%d files", entries());
+    output_sweep(in_directory("state"));
+    CHECK(entries() == 2, "%d files", entries());
+    CHECK(!output_commit(&out), "%s", error_message());
+    output_sweep(in_directory("state2"));
+    output_sweep(in_directory("none"));
+    output_sweep("/nonexistent/file");
+    CHECK(entries() == 1, "%d files", entries());
+    unlink(in_directory("state"));
+}
+
 int main(void)
 {
     directory_make();
@@ -164,6 +210,7 @@ int main(void)
     test_names();
     test_abandon();
     test_interrupted();
+    test_sweep();
     test_full_disk();
     test_refused();
     directory_remove();
