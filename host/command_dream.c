@@ -1,175 +1,61 @@
-/* pareidolia dream: reads a picture, dreams on it, writes the result. Everything that can be found wrong before the
- * weights are read is found before. */
-#include "commands.h"
+/* pareidolia dream: reads a picture, dreams on it, writes the result, which says what it was made with. Everything
+ * that can be found wrong before the weights are read is found before. */
 #include "error.h"
-#include "finish.h"
 #include "image.h"
 #include "interrupt.h"
-#include "keeper.h"
 #include "log.h"
 #include "paths.h"
 #include "progress.h"
-#include "resample.h"
-#include "session.h"
+#include "request.h"
 
 #include <inttypes.h>
-#include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct settings {
-    const char *output; /* NULL: derived from the picture's name */
-    const char *layer;
-    struct dream_options dream;
-    bool clip, no_clip;       /* neither: as the weights want it */
-    const char *save_octaves; /* NULL: not */
-    const char *log;          /* NULL: none */
-    struct schedule_limits limits;
-    struct keeper_options keeper;
-    struct finish_options finish;
-    struct resample_options resample;
-    int bits; /* 0: as the picture has it */
-    int quality;
-    bool quiet;
-};
-
-static const struct option dream_table[] = {
-    {.name = "layer",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct settings, layer),
-     .argument = "NAME",
-     .help =
-         "what to stimulate: early layers give textures, later ones animals; also NAME[12,64-95], some channels "
-         "of it, NAME:WEIGHT, and several separated by commas"},
-    {.name = "octaves",
-     .kind = OPTION_COUNT,
-     .offset = offsetof(struct settings, dream.octaves),
-     .argument = "N",
-     .help = "sizes to dream at, from small to full; more give larger shapes",
-     .least = 1,
-     .most = 100},
-    {.name = "octave-scale",
-     .kind = OPTION_NUMBER,
-     .offset = offsetof(struct settings, dream.octave_scale),
-     .argument = "X",
-     .help = "each size is this many times the one before",
-     .least = 1,
-     .above = true,
-     .most = INFINITY},
-    {.name = "iterations",
-     .kind = OPTION_COUNT,
-     .offset = offsetof(struct settings, dream.iterations),
-     .argument = "N",
-     .help = "steps at each size; more are stronger",
-     .least = 0,
-     .most = 1000000},
-    {.name = "step",
-     .kind = OPTION_NUMBER,
-     .offset = offsetof(struct settings, dream.step),
-     .argument = "X",
-     .help = "length of a step; longer ones are stronger and coarser, negative ones take away what the layer sees",
-     .least = -INFINITY,
-     .most = INFINITY},
-    {.name = "max-loss",
-     .kind = OPTION_NUMBER,
-     .offset = offsetof(struct settings, dream.max_loss),
-     .argument = "X",
-     .help = "a size is left when the loss, which is how strongly the layer responds, passes this; or none",
-     .least = -INFINITY,
-     .most = INFINITY,
-     .none = true},
-    {.name = "clip",
-     .kind = OPTION_FLAG,
-     .offset = offsetof(struct settings, clip),
-     .help = "hold pixels to their range after each step; the default with the built-in network, whose ascent else "
-             "gathers in a few spots"},
-    {.name = "no-clip",
-     .kind = OPTION_FLAG,
-     .offset = offsetof(struct settings, no_clip),
-     .help = "let pixels leave their range between steps, as the article does; the default with all other weights"},
-    {.name = NULL},
-};
-
-static const struct option output_table[] = {
-    {.name = "output",
-     .letter = 'o',
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct settings, output),
-     .argument = "FILE",
-     .help = "the result, .png or .jpg (default: IMAGE's name with _dream.png, in the current directory)"},
-    {.name = "width",
-     .kind = OPTION_COUNT,
-     .offset = offsetof(struct settings, resample.width),
-     .argument = "N",
-     .help = "resize IMAGE to this width before anything else; 0 is as --height wants it in proportion",
-     .least = 0,
-     .most = IMAGE_MAX_SIDE},
-    {.name = "height",
-     .kind = OPTION_COUNT,
-     .offset = offsetof(struct settings, resample.height),
-     .argument = "N",
-     .help = "likewise; with both, exactly so",
-     .least = 0,
-     .most = IMAGE_MAX_SIDE},
-    {.name = "max-side",
-     .kind = OPTION_COUNT,
-     .offset = offsetof(struct settings, resample.max_side),
-     .argument = "N",
-     .help = "shrink IMAGE in proportion where its longer side is longer than this; 0 is not",
-     .least = 0,
-     .most = IMAGE_MAX_SIDE},
-    {.name = "bits",
-     .kind = OPTION_COUNT,
-     .offset = offsetof(struct settings, bits),
-     .argument = "N",
-     .help = "bits a sample of a PNG, 8 or 16; 0 is as IMAGE has them",
-     .least = 0,
-     .most = 16},
-    {.name = "quality",
-     .kind = OPTION_COUNT,
-     .offset = offsetof(struct settings, quality),
-     .argument = "N",
-     .help = "quality of a JPEG",
-     .least = 1,
-     .most = 100},
-    {.name = "save-octaves",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct settings, save_octaves),
-     .argument = "DIR",
-     .help = "also write the picture after each size into this directory, and final_dream.png"},
-    {.name = "log",
-     .kind = OPTION_TEXT,
-     .offset = offsetof(struct settings, log),
-     .argument = "FILE",
-     .help = "write settings, times, and the loss of every step as JSON"},
-    {.name = "quiet",
-     .kind = OPTION_FLAG,
-     .offset = offsetof(struct settings, quiet),
-     .help = "print nothing but errors"},
-    {.name = NULL},
-};
+#include <strings.h>
 
 /* A dream that the user waits for. */
 struct job {
-    const char *image;
-    char *output; /* owned */
-    const struct settings *settings;
+    const struct request *request;
+    const struct dream_settings *settings; /* its */
+    const char *image;                     /* its */
+    char *output;                          /* owned */
     struct image_format format;
     struct progress progress;
     struct keeper keeper;
     struct finish finish;
+
+    struct recipe recipe;                        /* of what is being made */
+    char *recipe_text;                           /* owned; NULL: none goes into the pictures */
+    char source[RECIPE_DIGITS], source_size[48]; /* of the picture as it was read */
 };
 
+/* Writes picture with a comment of `first`, a line without its end, the recipe, and `last`, a line of that. */
+static int picture_write(const struct job *job, const char *path, const struct image *picture, const char *first,
+                         const char *last)
+{
+    struct image_format format = job->format;
+    const char *recipe = job->recipe_text;
+    char *comment;
+
+    if (asprintf(&comment, "%s%s%s%s", first, *first && recipe ? "\n" : "", recipe ? recipe : "",
+                 recipe ? last : "") < 0)
+        return error_set("%s: no memory for its comment", path);
+    format.comment = *comment ? comment : NULL;
+    int result = image_write(path, picture, &format);
+    free(comment);
+    return result;
+}
+
 /* Writes picture into --save-octaves' directory. */
-static int save_into_directory(const struct job *job, const char *name, const struct image *picture)
+static int save_into_directory(const struct job *job, const char *name, const struct image *picture,
+                               const char *last)
 {
     char *path = path_join(job->settings->save_octaves, name);
 
     if (!path)
         return -1;
-    int result = image_write(path, picture, &job->format);
+    int result = picture_write(job, path, picture, "", last);
     free(path);
     return result;
 }
@@ -223,22 +109,28 @@ static void octave_name(char name[OCTAVE_NAME], int64_t height, int64_t width)
 static int on_picture(void *context, const struct dream_log *log, int octave, const struct image *picture)
 {
     const struct job *job = context;
-    char name[OCTAVE_NAME];
+    char name[OCTAVE_NAME], last[48] = "";
 
     octave_name(name, picture->height, picture->width);
-    if (save_into_directory(job, name, picture))
+    if (octave + 1 < log->octaves)
+        snprintf(last, sizeof last, "octave=%d/%d\n", octave + 1, log->octaves);
+    if (save_into_directory(job, name, picture, last))
         return -1;
-    return octave + 1 == log->octaves ? save_into_directory(job, "final_dream.png", picture) : 0;
+    return octave + 1 == log->octaves ? save_into_directory(job, "final_dream.png", picture, "") : 0;
 }
 
-/* The command ----------------------------------------------------------------------------------------------- */
+/* What is written ------------------------------------------------------------------------------------------- */
 
 /* No file that is written may be the one that is read, nor another that is written. */
 static int check_distinct(const struct job *job)
 {
     const char *log = job->settings->log, *checkpoint = job->settings->keeper.checkpoint;
-    const char *resume = job->settings->keeper.resume;
+    const char *resume = job->settings->keeper.resume, *from = job->settings->from;
 
+    if (from && path_same_file(job->output, from))
+        return error_set("%s: is the picture of --from; give the result another name", job->output);
+    if (from && ((log && path_same_file(log, from)) || (checkpoint && path_same_file(checkpoint, from))))
+        return error_set("--from %s: is the log or the checkpoint, too; give that another name", from);
     if (path_same_file(job->output, job->image))
         return error_set("%s: is the picture itself; give the result another name", job->output);
     if (log && path_same_file(log, job->image))
@@ -257,7 +149,7 @@ static int check_distinct(const struct job *job)
 /* --save-octaves must not write over the picture that is read, the result, the log or a checkpoint. */
 static int check_octave_names(const struct job *job, const struct image *picture)
 {
-    const struct settings *settings = job->settings;
+    const struct dream_settings *settings = job->settings;
     const struct keeper_options *keeper = &settings->keeper;
 
     for (int i = 0; settings->save_octaves && i <= settings->dream.octaves; i++) {
@@ -272,6 +164,7 @@ static int check_octave_names(const struct job *job, const struct image *picture
         if (!path)
             return -1;
         taken = path_same_file(path, job->image) || path_same_file(path, job->output) ||
+                (settings->from && path_same_file(path, settings->from)) ||
                 (settings->log && path_same_file(path, settings->log)) ||
                 (keeper->checkpoint && path_same_file(path, keeper->checkpoint)) ||
                 (keeper->resume && path_same_file(path, keeper->resume));
@@ -285,7 +178,7 @@ static int check_octave_names(const struct job *job, const struct image *picture
 
 static int check_outputs(const struct job *job)
 {
-    const struct settings *settings = job->settings;
+    const struct dream_settings *settings = job->settings;
 
     if (image_check_output(job->output))
         return -1;
@@ -331,17 +224,14 @@ static int announce(const struct job *job, const struct schedule *schedule)
 }
 
 /* Writes what the dream has come to: the picture, marked where it is partial, and the log. */
-static int results_write(struct job *job, struct image *picture, const struct log_header *header,
+static int results_write(const struct job *job, const struct image *picture, const struct log_header *header,
                          const struct dream_log *log)
 {
-    char comment[128];
+    char first[128] = "";
 
-    if (header->partial) {
-        snprintf(comment, sizeof comment, "partial: interrupted %s", progress_text(log).text);
-        job->format.comment = comment;
-    }
-    int result = image_write(job->output, picture, &job->format);
-    job->format.comment = NULL;
+    if (header->partial)
+        snprintf(first, sizeof first, "partial: interrupted %s", progress_text(log).text);
+    int result = picture_write(job, job->output, picture, first, "");
     if (!result && job->settings->log)
         result = log_write(job->settings->log, header, log);
     return result;
@@ -351,7 +241,7 @@ static int results_write(struct job *job, struct image *picture, const struct lo
 static enum exit_status dream_and_write(struct job *job, struct session *session, struct schedule *schedule,
                                         const struct session_options *options, struct image *picture)
 {
-    const struct settings *settings = job->settings;
+    const struct dream_settings *settings = job->settings;
     struct dream_observer observer = {.context = job,
                                       .wanted = on_wanted,
                                       .octave_begin = on_octave_begin,
@@ -393,7 +283,7 @@ fail:
 }
 
 /* The options of the dream, as the weights want them. */
-static struct dream_options dream_options_of(const struct settings *settings, const struct session *session)
+static struct dream_options dream_options_of(const struct dream_settings *settings, const struct session *session)
 {
     struct dream_options options = settings->dream;
 
@@ -404,21 +294,132 @@ static struct dream_options dream_options_of(const struct settings *settings, co
     return options;
 }
 
+/* The recipe ------------------------------------------------------------------------------------------------ */
+
+static const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash ? slash + 1 : path;
+}
+
+/* Lists what is being made of what; on the device and with the weights of session, in the schedule's tiles. */
+static int recipe_list(struct job *job, const struct session *session, const struct dream_options *dream,
+                       const struct schedule *schedule)
+{
+    const struct dream_settings *settings = job->settings;
+    const struct resample_options *resample = &settings->resample;
+    struct recipe *recipe = &job->recipe;
+    int64_t longer = schedule->height > schedule->width ? schedule->height : schedule->width;
+    char text[48];
+
+    if (recipe_add_dream(recipe, session, settings->layer, dream) ||
+        recipe_add_number(recipe, "--strength", settings->finish.strength) ||
+        recipe_add(recipe, "--keep-colors", settings->finish.keep_colors ? "yes" : "no") ||
+        recipe_add_number(recipe, "--tile", (double)(schedule->tile ? schedule->tile : longer)) ||
+        recipe_add_number(recipe, "--bits", job->format.bits) ||
+        recipe_add_number(recipe, "--quality", settings->quality) ||
+        (resample->width && recipe_add_number(recipe, "--width", resample->width)) ||
+        (resample->height && recipe_add_number(recipe, "--height", resample->height)) ||
+        (resample->max_side && recipe_add_number(recipe, "--max-side", resample->max_side)))
+        return -1;
+    if (job->finish.mask) {
+        recipe_mask(job->finish.mask, schedule->height * schedule->width, text);
+        if (recipe_add(recipe, "--mask", file_name(settings->finish.mask)) || recipe_add(recipe, "mask", text))
+            return -1;
+    }
+    if (session->device->programs) {
+        snprintf(text, sizeof text, "%016" PRIx64, session->device->programs);
+        if (recipe_add(recipe, "programs", text))
+            return -1;
+    }
+    snprintf(text, sizeof text, "%" PRId64 "x%" PRId64, schedule->width, schedule->height);
+    if (recipe_add(recipe, "weights-file", file_name(weights_path(session->weights))) ||
+        recipe_add(recipe, "picture", job->source) || recipe_add(recipe, "picture-file", file_name(job->image)) ||
+        recipe_add(recipe, "picture-size", job->source_size) || recipe_add(recipe, "size", text))
+        return -1;
+    return 0;
+}
+
+/* Says what else than --from's picture this is, or why its bytes may be others although no setting differs. */
+static int from_notice(const struct job *job)
+{
+    static const char *const names[] = {"version", "--device", "--precision", "weights", "programs"};
+    const char *from = job->settings->from;
+    const char *octave = recipe_value(&job->request->from, "octave");
+
+    if (octave || job->request->from.partial)
+        fprintf(stderr, "pareidolia: %s is %s; this does the whole dream\n", from,
+                octave ? "the picture after one of the octaves" : "of a dream that was interrupted");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *then = recipe_value(&job->request->from, names[i]), *now = recipe_value(&job->recipe, names[i]);
+
+        if (!then || !now || !strcmp(then, now))
+            continue;
+        char *text = recipe_escape(then);
+        if (!text)
+            return -1;
+        fprintf(stderr, "pareidolia: %s was made with %s %s, not %s; other bytes may come out\n", from, names[i],
+                text, now);
+        free(text);
+    }
+    return 0;
+}
+
+/* Lists what is being made, compares it with what --from has, and makes the text that goes into the pictures. */
+static int recipe_make(struct job *job, const struct session *session, const struct dream_options *dream,
+                       const struct schedule *schedule)
+{
+    const struct dream_settings *settings = job->settings;
+
+    if (settings->no_recipe && !settings->from)
+        return 0;
+    if (recipe_list(job, session, dream, schedule) || (settings->from && !settings->quiet && from_notice(job)))
+        return -1;
+    if (settings->no_recipe)
+        return 0;
+    job->recipe_text = recipe_text(&job->recipe);
+    if (!job->recipe_text)
+        return -1;
+    size_t bytes = strlen(job->recipe_text);
+    if (bytes > RECIPE_MOST) {
+        fprintf(stderr,
+                "pareidolia: no recipe goes into the pictures: it would be %zu bytes, and %d are the most\n", bytes,
+                RECIPE_MOST);
+        free(job->recipe_text);
+        job->recipe_text = NULL;
+    }
+    return 0;
+}
+
+static int check_found_mask(const struct job *job, const struct image *picture)
+{
+    char digits[RECIPE_DIGITS];
+
+    if (!job->request->found_mask)
+        return 0;
+    recipe_mask(job->finish.mask, picture->height * picture->width, digits);
+    return request_check_found(job->request, job->request->found_mask, "mask", digits);
+}
+
+/* The command ----------------------------------------------------------------------------------------------- */
+
 /* The rest, once network, weights and picture are there. */
 static enum exit_status session_dream(struct job *job, struct session *session,
                                       const struct session_options *options, struct image *picture)
 {
     struct dream_options dream_options = dream_options_of(job->settings, session);
-    struct schedule_limits limits = job->settings->limits;
+    struct schedule_limits limits = request_limits(job->request, picture->width, picture->height);
     struct schedule *schedule = NULL;
     enum exit_status status = STATUS_FAILED;
 
-    if (finish_open(&job->finish, &job->settings->finish, picture) ||
+    if (finish_open(&job->finish, &job->settings->finish, picture) || check_found_mask(job, picture) ||
         keeper_open(&job->keeper, &job->settings->keeper, session, job->settings->layer, &dream_options, picture,
                     &limits))
         goto fail;
     schedule = schedule_new(session->net, session->host, picture->height, picture->width, &dream_options, &limits);
-    if (!schedule || keeper_check_tile(&job->keeper, schedule->tile) || announce(job, schedule))
+    if (!schedule || keeper_check_tile(&job->keeper, schedule->tile) ||
+        recipe_make(job, session, &dream_options, schedule) || announce(job, schedule))
         goto fail;
     interrupt_catch();
     status = dream_and_write(job, session, schedule, options, picture);
@@ -431,12 +432,16 @@ fail:
 }
 
 /* Reads the picture and makes it as large as is wanted. */
-static int picture_read(const struct job *job, struct image *picture)
+static int picture_read(struct job *job, struct image *picture)
 {
     int64_t width, height;
 
     if (image_read(job->image, picture) ||
         resample_size(&job->settings->resample, job->image, picture->width, picture->height, &width, &height))
+        return -1;
+    recipe_picture(picture, job->source);
+    snprintf(job->source_size, sizeof job->source_size, "%" PRId64 "x%" PRId64, picture->width, picture->height);
+    if (job->request->found_image && request_check_found(job->request, job->image, "picture", job->source))
         return -1;
     return image_resample(picture, job->image, width, height);
 }
@@ -472,54 +477,47 @@ fail:
     return status;
 }
 
+/* Whether path's extension is a JPEG's. */
+static bool is_jpeg(const char *path)
+{
+    const char *dot = strrchr(file_name(path), '.');
+
+    return dot && (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
+}
+
+/* The result's name; NULL with an error. */
+static char *output_name(const struct request *request)
+{
+    const char *from = request->settings.from, *output = request->settings.output;
+    char *name;
+
+    if (!output && request->found_image)
+        return path_derive(from, is_jpeg(from) ? "_again.jpg" : "_again.png");
+    if (!output)
+        return path_derive(request->image, "_dream.png");
+    name = strdup(output);
+    if (!name)
+        error_set("no memory for a path");
+    return name;
+}
+
 enum exit_status command_dream(int argc, char **argv)
 {
-    struct settings settings = {.layer = "activation_41",
-                                .dream = dream_defaults(),
-                                .quality = 95,
-                                .keeper.every = 60,
-                                .finish = finish_defaults()};
-    struct session_options options = {0};
-    const struct command_line line = {
-        .command = "dream",
-        .operand = "IMAGE",
-        .about =
-            "Changes a picture step by step so that a layer of Inception-v3 responds to it more and more: what "
-            "the layer half sees becomes visible. IMAGE is a PNG or JPEG.",
-        .groups = {{"the dream", dream_table, &settings},
-                   {"the result", finish_option_table, &settings.finish},
-                   {"the files", output_table, &settings},
-                   {"long renders", keeper_option_table, &settings.keeper},
-                   {"large pictures", limits_option_table, &settings.limits},
-                   {"the network", session_option_table, &options}},
-    };
-    struct job job = {.settings = &settings};
+    struct request request;
+    enum exit_status status = request_read(&request, argc, argv);
 
-    switch (options_parse(&line, argc, argv, &job.image)) {
-    case OPTIONS_HELP:
-        return STATUS_DONE;
-    case OPTIONS_WRONG:
-        return STATUS_USAGE;
-    case OPTIONS_PARSED:
-        break;
+    if (status == STATUS_DONE && request.image) {
+        struct job job = {.request = &request,
+                          .settings = &request.settings,
+                          .image = request.image,
+                          .output = output_name(&request),
+                          .format.quality = request.settings.quality};
+
+        status = job.output ? job_run(&job, &request.session) : STATUS_FAILED;
+        free(job.output);
+        free(job.recipe_text);
+        recipe_free(&job.recipe);
     }
-    if (session_check(&options) || resample_check(&settings.resample))
-        return STATUS_USAGE;
-    if (settings.clip && settings.no_clip) {
-        error_set("--clip and --no-clip: only one of them can be meant");
-        return STATUS_USAGE;
-    }
-    if (settings.bits != 0 && settings.bits != 8 && settings.bits != 16) {
-        error_set("--bits %d: must be 8 or 16, or 0", settings.bits);
-        return STATUS_USAGE;
-    }
-    job.format.quality = settings.quality;
-    job.output = settings.output ? strdup(settings.output) : path_derive(job.image, "_dream.png");
-    if (!job.output) {
-        error_set("no memory for a path");
-        return STATUS_FAILED;
-    }
-    enum exit_status status = job_run(&job, &options);
-    free(job.output);
+    request_free(&request);
     return status;
 }

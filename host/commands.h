@@ -18,5 +18,6 @@ enum exit_status command_dump(int argc, char **argv);
 enum exit_status command_compare(int argc, char **argv);
 enum exit_status command_plan(int argc, char **argv);
 enum exit_status command_bench(int argc, char **argv);
+enum exit_status command_recipe(int argc, char **argv);
 
 #endif

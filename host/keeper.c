@@ -3,12 +3,10 @@
 
 #include "clock.h"
 #include "error.h"
+#include "output.h"
 
 #include <inttypes.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 const struct option keeper_option_table[] = {
     {.name = "checkpoint",
@@ -31,53 +29,14 @@ const struct option keeper_option_table[] = {
     {.name = NULL},
 };
 
-static void setting_add(struct keeper *keeper, const char *name, const char *value)
-{
-    int i = keeper->count++;
-
-    snprintf(keeper->value[i], KEEPER_VALUE, "%s", value);
-    keeper->setting[i] = (struct checkpoint_setting){name, keeper->value[i]};
-}
-
-/* As few digits as bring back the number: only the same number is the same text, and it is the one that was typed.
- */
-static void setting_add_number(struct keeper *keeper, const char *name, double value)
-{
-    char text[32];
-
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    setting_add(keeper, name, text);
-}
-
-/* Everything that the bytes of the result depend on; not which of several like GPUs computes. */
-static int settings_list(struct keeper *keeper, const struct session *session, const char *layer,
+/* What the state depends on; the picture as the dream begins with it, whatever its file was. */
+static int settings_list(struct recipe *settings, const struct session *session, const char *layer,
                          const struct dream_options *dream, const struct image *picture)
 {
-    char text[KEEPER_VALUE];
-    uint64_t weights = weights_hash(session->weights);
+    char digits[CHECKPOINT_DIGITS];
 
-    if (!weights)
-        return -1;
-    setting_add(keeper, "version", PAREIDOLIA_VERSION);
-    snprintf(text, sizeof text, "%.*s", (int)strcspn(session->device->name, ":"), session->device->name);
-    setting_add(keeper, "--device", text);
-    setting_add(keeper, "--precision", session->device->precision);
-    setting_add(keeper, "--layer", layer);
-    setting_add_number(keeper, "--octaves", dream->octaves);
-    setting_add_number(keeper, "--octave-scale", dream->octave_scale);
-    setting_add_number(keeper, "--iterations", dream->iterations);
-    setting_add_number(keeper, "--step", dream->step);
-    setting_add_number(keeper, "--max-loss", dream->max_loss);
-    setting_add(keeper, "--clip", dream->clip ? "yes" : "no");
-    snprintf(text, sizeof text, "%016" PRIx64, weights);
-    setting_add(keeper, "weights", text);
-    checkpoint_picture(picture, text);
-    setting_add(keeper, "picture", text);
-    return 0;
+    checkpoint_picture(picture, digits);
+    return recipe_add_dream(settings, session, layer, dream) || recipe_add(settings, "picture", digits) ? -1 : 0;
 }
 
 /* The checkpoint's tiles, where the user has given none. */
@@ -110,10 +69,12 @@ int keeper_open(struct keeper *keeper, const struct keeper_options *options, con
     *keeper = (struct keeper){.options = options, .kept_at = clock_seconds()};
     if (!options->checkpoint && !options->resume)
         return 0;
-    if (settings_list(keeper, session, layer, dream, picture))
+    if (options->checkpoint)
+        output_sweep(options->checkpoint); /* such a half file is as large as the picture */
+    if (settings_list(&keeper->settings, session, layer, dream, picture))
         return -1;
     if (options->resume) {
-        if (checkpoint_read(options->resume, keeper->setting, keeper->count, &keeper->from))
+        if (checkpoint_read(options->resume, keeper->settings.setting, keeper->settings.count, &keeper->from))
             return -1;
         tiles_take(keeper, picture, limits);
     }
@@ -123,6 +84,7 @@ int keeper_open(struct keeper *keeper, const struct keeper_options *options, con
 void keeper_close(struct keeper *keeper)
 {
     checkpoint_free(&keeper->from);
+    recipe_free(&keeper->settings);
 }
 
 struct checkpoint *keeper_from(struct keeper *keeper)
@@ -139,7 +101,7 @@ int keeper_keep(struct keeper *keeper, const struct checkpoint *checkpoint)
 {
     if (!keeper->options->checkpoint)
         return 0;
-    if (checkpoint_write(keeper->options->checkpoint, keeper->setting, keeper->count, checkpoint))
+    if (checkpoint_write(keeper->options->checkpoint, keeper->settings.setting, keeper->settings.count, checkpoint))
         return -1;
     keeper->kept_at = clock_seconds();
     return 0;

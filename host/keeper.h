@@ -5,6 +5,7 @@
 
 #include "checkpoint.h"
 #include "options.h"
+#include "recipe.h"
 #include "session.h"
 
 /* Values of keeper_option_table. */
@@ -16,13 +17,9 @@ struct keeper_options {
 
 extern const struct option keeper_option_table[];
 
-enum { KEEPER_SETTINGS = 16, KEEPER_VALUE = 512 };
-
 struct keeper {
     const struct keeper_options *options;
-    int count;
-    struct checkpoint_setting setting[KEEPER_SETTINGS];
-    char value[KEEPER_SETTINGS][KEEPER_VALUE];
+    struct recipe settings; /* owned; what the state depends on */
     double kept_at;
     struct checkpoint from; /* owned; zeroed: from the beginning */
 };

@@ -15,6 +15,7 @@ static const struct command {
     enum exit_status (*run)(int argc, char **argv);
 } commands[] = {
     {"dream", "let a layer of the network paint what it sees into a picture", command_dream},
+    {"recipe", "say how a picture was dreamt, as a command line that does it again", command_recipe},
     {"plan", "say what a dream of some size would take: tiles, memory, time", command_plan},
     {"classify", "say what the whole network takes a picture for", command_classify},
     {"layers", "list the network's layers, their shapes and receptive fields", command_layers},

@@ -41,8 +41,10 @@ expect 0 '' '' dream picture.png --resume state --checkpoint state --device cpu 
 same whole.png again.png
 cp picture.png renamed.png
 expect 0 '' '' dream renamed.png --resume state --device cpu --weights embedded --layer mixed0 --octaves 2 \
-    --iterations 3 -o again.png --quiet
-same whole.png again.png
+    --iterations 3 -o again.png --quiet --no-recipe
+expect 0 '' '' dream $dream --no-recipe -o nameless.png
+same nameless.png again.png
+rm -f nameless.png
 rm -f again.png renamed.png
 
 # Not checkpoints, or not whole
@@ -79,7 +81,7 @@ expect 1 '' "$made --step 0.01, not 0.02*" dream $dream --resume state --step 0.
 expect 1 '' "$made --octaves 2, not 3*" dream $dream --resume state --octaves 3
 expect 1 '' "$made --octave-scale 1.4, not 1.5*" dream $dream --resume state --octave-scale 1.5
 expect 1 '' "$made --iterations 3, not 4*" dream $dream --resume state --iterations 4
-expect 1 '' "$made --max-loss 20, not inf*" dream $dream --resume state --max-loss none
+expect 1 '' "$made --max-loss 20, not none*" dream $dream --resume state --max-loss none
 expect 1 '' "$made --clip yes, not no*" dream $dream --resume state --no-clip
 expect 1 '' "$made --precision fp32, not bf16*" dream $dream --resume state --precision bf16
 expect 1 '' "$made --device cpu, not reference*" dream $dream --resume state --device reference
