@@ -73,6 +73,23 @@ pareidolia: $octave is the picture after one of the octaves; this does the whole
 same whole.png plain.png
 rm -f dream_at* final_dream.png whole.png
 
+# So do pictures of a dream that was interrupted.
+"$program" dream picture.png $quick --layer mixed0 --iterations 1000000 --step 0 -o part.png --checkpoint state \
+    --checkpoint-every 0 2>"$work/err" &
+child=$!
+while [ ! -s state ] && kill -0 $child 2>/dev/null; do sleep 0.02; done
+kill -TERM $child
+wait $child
+[ $? -eq 130 ] || fail "interrupted: $(cat "$work/err")"
+expect 0 'pareidolia dream picture.png *--iterations 1000000 *interrupted; this does the whole dream.' '' recipe part.png
+expect 0 '*"partial":	true,*"iterations":	1000000,*' '' recipe part.png --json
+expect 0 '' "*
+pareidolia: part.png is of a dream that was interrupted; this does the whole dream
+*" dream --from part.png --iterations 2 --step 0.1
+expect 0 '' '' dream picture.png $quick --layer mixed0 --step 0.1 -o direct.png
+same part_again.png direct.png
+rm -f part.png part_again.png direct.png state
+
 # A mask goes along by its name, and is compared.
 expect 0 '' '' dream picture.png $quick --layer mixed0 --max-side 160 -o mask.png
 expect 0 '' '' dream picture.png $quick --layer mixed0 --mask mask.png -o masked.png
@@ -132,7 +149,7 @@ another='is not the picture that * was made with, but another of that name; name
 expect 1 '' "pareidolia: away/picture.png: $another" dream --from away/fine.png --quiet
 expect 0 '' '' dream --from away/fine.png away/picture.png --quiet -o x.png
 mv picture.png moved.png
-expect 1 '' 'pareidolia: fine.png: was made with picture.png, which is neither beside it nor in the current directory; *' \
+expect 1 '' 'pareidolia: fine.png: was made with picture.png, which is neither beside it nor in the current directory*' \
     dream --from fine.png
 expect 0 '' '' dream --from fine.png moved.png --quiet -o x.png
 mv moved.png picture.png
@@ -181,8 +198,8 @@ expect 1 '' 'pareidolia: --save-octaves .: would write over final_dream.png ther
     dream --from final_dream.png --save-octaves .
 rm final_dream.png
 
-# Damaged, or made up. The comment of a JPEG is easily edited: its length stays. A setting is checked as on the command
-# line, and none is taken that is not one of a dream.
+# Damaged, or made up: edited in a JPEG, so that the length stays. A setting is checked as on the command line, and none
+# is taken that is not one of a dream.
 edited() {
     reason=$1
     shift
@@ -202,9 +219,14 @@ edited "$recipe: no printable text is the value of --device" 's/^--device=cpu/--
 edited "$recipe: neither yes nor no is the value of --clip" 's/^--clip=no/--clip=mo/'
 edited "$recipe: twice there is --quality" 's/^weights-file=embedded/--quality=xxxxxxxxxxx/'
 edited "$recipe: a line is not NAME=VALUE" 's/^--quality=/--quality+/'
-edited 'has a recipe of version 2; this program reads version 1' 's/^pareidolia recipe 1/pareidolia recipe 2/;s/\(.\)pareidolia recipe 1/\1pareidolia recipe 2/'
+edited 'has a recipe of version 2; this program reads version 1' 's/pareidolia recipe 1/pareidolia recipe 2/'
 LC_ALL=C sed 's/^--layer=activation_3/--layer=activation_X/;s/^--device=cpu/--device=cqu/' fine.jpg >edited.jpg
 expect 2 '' 'pareidolia: --layer: there is no layer "activation_X"; *' dream --from edited.jpg --device cpu
+# A device that this program does not have: another is taken, and said.
+LC_ALL=C sed 's/^--device=cpu/--device=gpu/' fine.jpg >edited.jpg
+expect 0 '' "*
+pareidolia: edited.jpg was made with --device gpu, not *" dream --from edited.jpg -o elsewhere.jpg
+rm elsewhere.jpg
 head -c 300 fine.png >edited.png
 expect 1 '' 'pareidolia: edited.png: *' recipe edited.png
 
