@@ -50,7 +50,7 @@ pareidolia: 100000x100000 pixels take * for the network, in tiles, and 360.00 GB
     plan --size 100000x100000 $small
 expect 1 '' 'pareidolia: 160x120 pixels take *; cpu has 0.1 MB that --memory allows; *' \
     dream picture.png $small --memory 100000 --quiet
-expect 1 '' '*pareidolia: *160x120 pixels takes *; cpu has 0.1 MB that --memory allows; *' \
+expect 1 '' '*pareidolia: *160x120 pixels take *; cpu has 0.1 MB that --memory allows; *' \
     dump picture.png $small --memory 100000
 
 # Numbers of the JSON: number NAME, of the object itself.
