@@ -1,55 +1,38 @@
-/* Convolutions of the CPU device: packs weights for our own kernel, reduces backward to correlations, and lets
- * oneDNN do what it does faster. On processors with AVX-512 that is nearly everything (its matrix-product kernels
- * reach nine tenths of the peak); with AVX2 alone oneDNN 2.6 has none for these tensors, its older direct kernels
- * reach half of the peak in NHWC, and ours runs instead. */
+/* Convolutions of the CPU device: reduces backward to correlations, packs weights for our own kernels, and chooses
+ * between these and oneDNN's. */
 #include "conv_kernel.h"
 
 #include "host/error.h"
 
 #include <stdlib.h>
 
+/* In which form our kernels read a direction's weights. */
+enum form { FORM_DIRECT, FORM_PAIRS, FORM_WINOGRAD, FORMS };
+
+/* One direction in one form; weights is NULL until a convolution asks for it. */
+struct packing {
+    float *weights;
+    struct pass passes[4];
+    int pass_count;
+};
+
 struct filter {
     struct filter_desc desc; /* kernel and bias are NULL: they belonged to the caller */
+    int block;               /* of the kernels that read the packed weights */
+    float *kernel;           /* [kh][kw][cin][cout] */
     float *bias;             /* as given, also of the linear outputs */
-    float *shift;   /* what is added to sums: bias, 0 for linear outputs; readable to the end of its last block */
-    float *forward; /* packed, see struct pass */
-    float *back;    /* packed for backward, one part a pass; NULL until a convolution asks for it */
-    struct pass passes[4]; /* backward's */
-    int pass_count;
-    struct dnnl_filter *dnnl; /* NULL where the library is not used */
+    float *shift; /* what is added to sums: bias, 0 for linear outputs; readable to the end of its last block */
+    struct packing packings[2][FORMS]; /* forward, backward */
+    struct dnnl_filter *dnnl;          /* NULL where the library is not used */
 };
 
 struct conv {
     struct filter *filter;
-    bool accumulate;        /* backward */
-    struct dnnl_conv *dnnl; /* NULL: ours */
+    bool accumulate; /* backward */
+    enum form form;
+    const struct packing *packing; /* ours; NULL: dnnl's */
+    struct dnnl_conv *dnnl;
 };
-
-/* Where the weight of tap (r, k), input i and output o lies in a packed array of kh x kw x cin x cout. */
-static size_t packed_index(int kh, int kw, int cin, int cout, int r, int k, int i, int o)
-{
-    size_t block = (size_t)(o / CONV_BLOCK), in_block = (size_t)(o % CONV_BLOCK);
-    size_t width = cout - o / CONV_BLOCK * CONV_BLOCK > CONV_HALF ? CONV_BLOCK : CONV_HALF;
-    size_t depth = (size_t)kh * (size_t)kw * (size_t)cin;
-
-    return block * CONV_BLOCK * depth + (((size_t)r * (size_t)kw + (size_t)k) * (size_t)cin + (size_t)i) * width +
-           in_block;
-}
-
-/* Floats of a packed array; channels that are only there to fill a block are zeros. */
-static size_t packed_floats(int kh, int kw, int cin, int cout)
-{
-    size_t channels = (size_t)((cout + CONV_HALF - 1) / CONV_HALF * CONV_HALF);
-
-    return (size_t)kh * (size_t)kw * (size_t)cin * channels;
-}
-
-static float forward_weight(const struct filter *filter, int r, int k, int i, int o)
-{
-    const struct filter_desc *d = &filter->desc;
-
-    return filter->forward[packed_index(d->kh, d->kw, d->cin, d->cout, r, k, i, o)];
-}
 
 static float *floats_new(size_t count)
 {
@@ -66,6 +49,8 @@ struct filter *cpu_filter_new(struct device *device, const struct filter_desc *d
 {
     struct cpu *cpu = cpu_of(device);
     int64_t widest = desc->cin > desc->cout ? desc->cin : desc->cout;
+    size_t weights = (size_t)desc->kh * (size_t)desc->kw * (size_t)desc->cin * (size_t)desc->cout;
+    size_t block = (size_t)cpu->kernels->block;
     struct filter *filter;
 
     if ((int64_t)desc->kh * desc->kw * widest > CPU_TILE_FLOATS) {
@@ -81,26 +66,18 @@ struct filter *cpu_filter_new(struct device *device, const struct filter_desc *d
     }
     filter->desc = *desc;
     filter->desc.kernel = filter->desc.bias = NULL;
-    filter->bias = floats_new((size_t)desc->cout + CONV_HALF);
-    filter->shift = floats_new((size_t)desc->cout + CONV_BLOCK);
-    filter->forward = floats_new(packed_floats(desc->kh, desc->kw, desc->cin, desc->cout));
-    if (!filter->bias || !filter->shift || !filter->forward)
+    filter->block = cpu->kernels->block;
+    filter->kernel = floats_new(weights);
+    filter->bias = floats_new((size_t)desc->cout + block);
+    filter->shift = floats_new((size_t)desc->cout + block);
+    if (!filter->kernel || !filter->bias || !filter->shift)
         goto fail;
+    for (size_t i = 0; i < weights; i++)
+        filter->kernel[i] = (float)desc->kernel[i];
     for (int o = 0; o < desc->cout; o++) {
         filter->bias[o] = (float)desc->bias[o];
         filter->shift[o] = o < desc->linear ? 0 : (float)desc->bias[o];
     }
-    for (int r = 0; r < desc->kh; r++)
-        for (int k = 0; k < desc->kw; k++)
-            for (int i = 0; i < desc->cin; i++) {
-                const double *row =
-                    desc->kernel + (((size_t)r * (size_t)desc->kw + (size_t)k) * (size_t)desc->cin + (size_t)i) *
-                                       (size_t)desc->cout;
-
-                for (int o = 0; o < desc->cout; o++)
-                    filter->forward[packed_index(desc->kh, desc->kw, desc->cin, desc->cout, r, k, i, o)] =
-                        (float)row[o];
-            }
     if (cpu->library) {
         filter->dnnl = dnnl_filter_new(cpu->dnnl, desc);
         if (!filter->dnnl)
@@ -118,10 +95,11 @@ void cpu_filter_free(struct device *device, struct filter *filter)
     if (!filter)
         return;
     dnnl_filter_free(filter->dnnl);
+    for (int i = 0; i < 2 * FORMS; i++)
+        free(filter->packings[i / FORMS][i % FORMS].weights);
+    free(filter->kernel);
     free(filter->bias);
     free(filter->shift);
-    free(filter->forward);
-    free(filter->back);
     free(filter);
 }
 
@@ -129,6 +107,8 @@ const float *cpu_filter_bias(const struct filter *filter)
 {
     return filter->bias;
 }
+
+/* Passes ---------------------------------------------------------------------------------------------------- */
 
 /* One axis of backward for the positions y with y % stride == parity: dx[y] is the sum over the taps
  * r = first + stride * j of dy[(y + pad - r) / stride] * w[r]; falling r is rising dy, so the taps are taken in
@@ -148,51 +128,163 @@ static struct axis axis_of(int k, int stride, int pad, int parity)
     return axis;
 }
 
-static void pack_back(const struct filter *filter, const struct axis *rows, const struct axis *columns, float *to)
+/* The passes of a direction; their weights come later. The parities of backward share the taps between them, so in
+ * all there are as many weights as forward has. */
+static void passes_init(const struct filter_desc *d, bool back, struct packing *packing)
 {
-    const struct filter_desc *d = &filter->desc;
-
-    for (int r = 0; r < rows->taps; r++)
-        for (int k = 0; k < columns->taps; k++)
-            for (int o = 0; o < d->cout; o++)
-                for (int i = 0; i < d->cin; i++)
-                    to[packed_index(rows->taps, columns->taps, d->cout, d->cin, r, k, o, i)] =
-                        forward_weight(filter, rows->first + d->stride * (rows->taps - 1 - r),
-                                       columns->first + d->stride * (columns->taps - 1 - k), i, o);
-}
-
-/* Prepares the passes of backward and their weights. */
-static int back_init(struct filter *filter)
-{
-    const struct filter_desc *d = &filter->desc;
-    size_t used = 0;
-
-    if (filter->back)
-        return 0;
-    /* The parities share the taps between them, so in all there are as many weights as forward has. */
-    filter->back = floats_new(packed_floats(d->kh, d->kw, d->cout, d->cin));
-    if (!filter->back)
-        return -1;
-    for (int y = 0; y < d->stride; y++)
-        for (int x = 0; x < d->stride; x++) {
+    packing->pass_count = 0;
+    for (int y = 0; y < (back ? d->stride : 1); y++)
+        for (int x = 0; x < (back ? d->stride : 1); x++) {
+            struct pass *pass = &packing->passes[packing->pass_count++];
             struct axis rows = axis_of(d->kh, d->stride, d->pad_h, y);
             struct axis columns = axis_of(d->kw, d->stride, d->pad_w, x);
 
-            pack_back(filter, &rows, &columns, filter->back + used);
-            filter->passes[filter->pass_count++] = (struct pass){.kh = rows.taps,
-                                                                 .kw = columns.taps,
-                                                                 .stride = 1,
-                                                                 .pad_y = rows.pad,
-                                                                 .pad_x = columns.pad,
-                                                                 .out_step = d->stride,
-                                                                 .out_y = y,
-                                                                 .out_x = x,
-                                                                 .cin = d->cout,
-                                                                 .cout = d->cin,
-                                                                 .weights = filter->back + used};
-            used += packed_floats(rows.taps, columns.taps, d->cout, d->cin);
+            if (back)
+                *pass = (struct pass){.kh = rows.taps,
+                                      .kw = columns.taps,
+                                      .stride = 1,
+                                      .pad_y = rows.pad,
+                                      .pad_x = columns.pad,
+                                      .out_step = d->stride,
+                                      .out_y = y,
+                                      .out_x = x,
+                                      .cin = d->cout,
+                                      .cout = d->cin};
+            else
+                *pass = (struct pass){.kh = d->kh,
+                                      .kw = d->kw,
+                                      .stride = d->stride,
+                                      .pad_y = d->pad_h,
+                                      .pad_x = d->pad_w,
+                                      .out_step = 1,
+                                      .cin = d->cin,
+                                      .cout = d->cout};
         }
-    return 0;
+}
+
+/* The weight of tap (r, k) of a pass from its input i to its output o. */
+static float pass_weight(const struct filter *filter, bool back, const struct pass *pass, int r, int k, int i,
+                         int o)
+{
+    const struct filter_desc *d = &filter->desc;
+    size_t tap, cin = (size_t)d->cin, cout = (size_t)d->cout;
+
+    if (!back)
+        return filter->kernel[(((size_t)r * (size_t)d->kw + (size_t)k) * cin + (size_t)i) * cout + (size_t)o];
+    r = (pass->out_y + d->pad_h) % d->stride + d->stride * (pass->kh - 1 - r);
+    k = (pass->out_x + d->pad_w) % d->stride + d->stride * (pass->kw - 1 - k);
+    tap = (size_t)r * (size_t)d->kw + (size_t)k;
+    return filter->kernel[(tap * cin + (size_t)o) * cout + (size_t)i];
+}
+
+/* Packing --------------------------------------------------------------------------------------------------- */
+
+/* Where the weight of tap t, input i and output o lies in a packed array of taps x cin x cout. */
+static size_t packed_index(int block, int taps, int cin, int cout, int t, int i, int o)
+{
+    size_t first = (size_t)(o / block * block), in_block = (size_t)(o % block);
+    size_t width = (size_t)(cout - o / block * block > block / 2 ? block : block / 2);
+
+    return first * (size_t)taps * (size_t)cin + ((size_t)t * (size_t)cin + (size_t)i) * width + in_block;
+}
+
+/* Floats of a packed array; channels that are only there to fill a block are zeros. */
+static size_t packed_floats(int block, int taps, int cin, int cout)
+{
+    int channels = (cout + block / 2 - 1) / (block / 2) * (block / 2);
+
+    return (size_t)taps * (size_t)cin * (size_t)channels;
+}
+
+/* Two inputs' weights as bf16 in the place of one float, the first in the lower half. */
+static float pair_of(float first, float second)
+{
+    uint32_t bits = (uint32_t)float_to_bf16(first) | (uint32_t)float_to_bf16(second) << 16;
+    float pair;
+
+    memcpy(&pair, &bits, sizeof pair);
+    return pair;
+}
+
+/* u = G w G', the kernel of tap (r, k), in the sixteen places of Winograd's F(2x2, 3x3). */
+static void winograd_kernel(const struct filter *filter, bool back, const struct pass *pass, int i, int o,
+                            double u[WINOGRAD_PLANES])
+{
+    static const double g[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+
+    for (int p = 0; p < WINOGRAD_PLANES; p++) {
+        u[p] = 0;
+        for (int r = 0; r < 3; r++)
+            for (int k = 0; k < 3; k++)
+                u[p] += g[p / 4][r] * (double)pass_weight(filter, back, pass, r, k, i, o) * g[p % 4][k];
+    }
+}
+
+/* Packs one pass's weights to `to`, or only counts them where that is NULL. Returns how many floats they are. */
+static size_t pass_pack(const struct filter *filter, bool back, enum form form, const struct pass *pass, float *to)
+{
+    int block = filter->block, half = block / 2;
+    int taps = form == FORM_WINOGRAD ? WINOGRAD_PLANES : pass->kh * pass->kw;
+    int depth = form == FORM_WINOGRAD ? (pass->cin + half - 1) / half * half
+                : form == FORM_PAIRS  ? pass->cin / 2
+                                      : pass->cin;
+
+    for (int i = 0; to && i < (form == FORM_PAIRS ? depth : pass->cin); i++)
+        for (int o = 0; o < pass->cout; o++) {
+            double u[WINOGRAD_PLANES];
+
+            if (form == FORM_WINOGRAD)
+                winograd_kernel(filter, back, pass, i, o, u);
+            for (int t = 0; t < taps; t++) {
+                int r = form == FORM_WINOGRAD ? 0 : t / pass->kw, k = form == FORM_WINOGRAD ? 0 : t % pass->kw;
+                float *weight = to + packed_index(block, taps, depth, pass->cout, t, i, o);
+
+                if (form == FORM_WINOGRAD)
+                    *weight = (float)u[t];
+                else if (form == FORM_PAIRS)
+                    *weight = pair_of(pass_weight(filter, back, pass, r, k, 2 * i, o),
+                                      pass_weight(filter, back, pass, r, k, 2 * i + 1, o));
+                else
+                    *weight = pass_weight(filter, back, pass, r, k, i, o);
+            }
+        }
+    return packed_floats(block, taps, depth, pass->cout);
+}
+
+/* A direction's passes with their weights, packed now if no earlier convolution wanted them so. */
+static const struct packing *filter_packing(struct filter *filter, bool back, enum form form)
+{
+    struct packing *packing = &filter->packings[back][form];
+    size_t floats = 0;
+
+    if (packing->weights)
+        return packing;
+    passes_init(&filter->desc, back, packing);
+    for (int i = 0; i < packing->pass_count; i++)
+        floats += pass_pack(filter, back, form, &packing->passes[i], NULL);
+    packing->weights = floats_new(floats);
+    if (!packing->weights)
+        return NULL;
+    floats = 0;
+    for (int i = 0; i < packing->pass_count; i++) {
+        packing->passes[i].weights = packing->weights + floats;
+        floats += pass_pack(filter, back, form, &packing->passes[i], packing->weights + floats);
+    }
+    return packing;
+}
+
+/* Convolutions ---------------------------------------------------------------------------------------------- */
+
+/* Winograd's transform saves five of nine multiplications where there are channels enough to pay for it. */
+static enum form form_choose(const struct cpu *cpu, const struct filter_desc *d, const struct tensor *from,
+                             const struct tensor *to)
+{
+    if (cpu->kernels->pairs && from->type == DTYPE_BF16 && from->c % 2 == 0 && from->pitch % 2 == 0)
+        return FORM_PAIRS;
+    if (cpu->kernels->winograd && from->type == DTYPE_F32 && to->type == DTYPE_F32 && d->kh == 3 && d->kw == 3 &&
+        d->stride == 1 && d->cin >= 16 && d->cout >= 16)
+        return FORM_WINOGRAD;
+    return FORM_DIRECT;
 }
 
 struct conv *cpu_conv_new(struct device *device, struct filter *filter, const struct conv_desc *desc,
@@ -208,13 +300,18 @@ struct conv *cpu_conv_new(struct device *device, struct filter *filter, const st
     }
     conv->filter = filter;
     conv->accumulate = desc->accumulate;
-    if (filter->dnnl)
+    conv->form =
+        form_choose(cpu, &filter->desc, desc->back ? &desc->y : &desc->x, desc->back ? &desc->x : &desc->y);
+    if (filter->dnnl && (cpu->engine == CONV_LIBRARY || conv->form == FORM_DIRECT))
         conv->dnnl = dnnl_conv_new(cpu->dnnl, filter->dnnl, desc, cpu->engine != CONV_LIBRARY, scratch_bytes);
     /* Where the library is asked for, ours may only do what the library cannot: the picture's fp32 to bf16. */
     if (!conv->dnnl && cpu->engine == CONV_LIBRARY && desc->x.type == desc->y.type)
         goto fail;
-    if (!conv->dnnl && desc->back && back_init(filter) != 0)
-        goto fail;
+    if (!conv->dnnl) {
+        conv->packing = filter_packing(filter, desc->back, conv->form);
+        if (!conv->packing)
+            goto fail;
+    }
     return conv;
 fail:
     free(conv);
@@ -230,48 +327,39 @@ void cpu_conv_free(struct device *device, struct conv *conv)
     free(conv);
 }
 
+/* Both directions. finish is what our kernels do; the library has accumulated by itself. */
+static void conv_run(struct cpu *cpu, const struct conv *conv, const struct tensor *from, const struct tensor *to,
+                     struct finish *finish, void *scratch)
+{
+    if (!conv->dnnl) {
+        for (int i = 0; i < conv->packing->pass_count; i++)
+            (conv->form == FORM_WINOGRAD ? cpu->kernels->winograd
+             : conv->form == FORM_PAIRS  ? cpu->kernels->pairs
+                                         : cpu->kernels->run)(cpu, &conv->packing->passes[i], from, to, finish);
+    } else if (dnnl_conv_run(conv->dnnl, from, to, scratch) != 0) {
+        cpu_fail(cpu);
+    } else if (finish->mask || finish->linear > 0) {
+        finish->accumulate = false;
+        cpu->kernels->finish(cpu, to, finish);
+    }
+}
+
 void cpu_conv(struct device *device, struct conv *conv, const struct tensor *x, const struct tensor *y,
               const struct tensor *mask, void *scratch)
 {
-    struct cpu *cpu = cpu_of(device);
-    const struct filter *filter = conv->filter;
-    const struct filter_desc *d = &filter->desc;
-    struct finish finish = {
-        .bias = filter->shift, .relu = true, .linear = d->linear, .mask = mask, .write_mask = true};
+    struct finish finish = {.bias = conv->filter->shift,
+                            .relu = true,
+                            .linear = conv->filter->desc.linear,
+                            .mask = mask,
+                            .write_mask = true};
 
-    if (!conv->dnnl) {
-        const struct pass pass = {.kh = d->kh,
-                                  .kw = d->kw,
-                                  .stride = d->stride,
-                                  .pad_y = d->pad_h,
-                                  .pad_x = d->pad_w,
-                                  .out_step = 1,
-                                  .cin = d->cin,
-                                  .cout = d->cout,
-                                  .weights = filter->forward};
-
-        cpu->kernels->run(cpu, &pass, x, y, &finish);
-    } else if (dnnl_conv_run(conv->dnnl, x, y, scratch) != 0) {
-        cpu_fail(cpu);
-    } else if (mask || d->linear > 0) {
-        cpu->kernels->finish(cpu, y, &finish);
-    }
+    conv_run(cpu_of(device), conv, x, y, &finish, scratch);
 }
 
 void cpu_conv_back(struct device *device, struct conv *conv, const struct tensor *dy, const struct tensor *dx,
                    const struct tensor *mask, void *scratch)
 {
-    struct cpu *cpu = cpu_of(device);
-    const struct filter *filter = conv->filter;
     struct finish finish = {.accumulate = conv->accumulate, .mask = mask};
 
-    if (!conv->dnnl) {
-        for (int i = 0; i < filter->pass_count; i++)
-            cpu->kernels->run(cpu, &filter->passes[i], dy, dx, &finish);
-    } else if (dnnl_conv_run(conv->dnnl, dy, dx, scratch) != 0) {
-        cpu_fail(cpu);
-    } else if (mask) {
-        finish.accumulate = false;
-        cpu->kernels->finish(cpu, dx, &finish);
-    }
+    conv_run(cpu_of(device), conv, dy, dx, &finish, scratch);
 }

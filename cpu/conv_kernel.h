@@ -5,10 +5,6 @@
 
 #include "cpu.h"
 
-/* Output channels that are computed together; the packed weights come in blocks of as many, the last block in half
- * of it where that is enough. */
-enum { CONV_BLOCK = 16, CONV_HALF = 8 };
-
 /* A correlation, to which forward and backward are reduced alike:
  *
  *     out[y * out_step + out_y][x * out_step + out_x][o] =
@@ -22,27 +18,38 @@ struct pass {
     int pad_y, pad_x; /* may be negative */
     int out_step, out_y, out_x;
     int cin, cout;
-    const float *weights; /* [block of o][kh][kw][cin][o in block] */
+    const float *weights; /* [block of o][kh][kw][cin][o in block], or in the form that its function reads:
+                           * pairs: bf16, [block of o][kh][kw][cin / 2][o in block][2]
+                           * winograd: [block of o][WINOGRAD_PLANES][cin, filled up to half blocks][o in block] */
 };
+
+enum { WINOGRAD_PLANES = 16 };
 
 /* What becomes of a sum before it is stored. */
 struct finish {
-    const float *bias;         /* [cout, rounded up to CONV_HALF]; NULL: 0 */
-    bool relu;                 /* for outputs from `linear` on */
+    const float *bias; /* [cout, rounded up to half a block]; NULL: 0 */
+    bool relu;         /* for outputs from `linear` on */
     int linear;
     bool accumulate;           /* add what out holds */
     const struct tensor *mask; /* NULL: none */
     bool write_mask;           /* mask = result > 0 for outputs from `linear` on, else: result is masked by it */
 };
 
+/* Runs pass on threads' tiles. */
+typedef void conv_function(const struct cpu *cpu, const struct pass *pass, const struct tensor *in,
+                           const struct tensor *out, const struct finish *finish);
+
 struct conv_kernels {
-    /* Runs pass on threads' tiles. */
-    void (*run)(const struct cpu *cpu, const struct pass *pass, const struct tensor *in, const struct tensor *out,
-                const struct finish *finish);
+    int block; /* output channels that are computed together: the packed weights come in blocks of as many, the last
+                * block in half of it where that is enough */
+    conv_function *run;
+    conv_function *pairs;    /* of bf16, cin and in's pitch even; NULL: this processor has no such products */
+    conv_function *winograd; /* F(2x2, 3x3): fp32, 3x3 taps, stride 1; NULL: not there */
     /* Applies ReLU and mask to what a library has left in out. */
     void (*finish)(const struct cpu *cpu, const struct tensor *out, const struct finish *finish);
 };
 
-extern const struct conv_kernels cpu_conv_kernels_base, cpu_conv_kernels_v3;
+extern const struct conv_kernels cpu_conv_kernels_base, cpu_conv_kernels_v3, cpu_conv_kernels_v4,
+    cpu_conv_kernels_bf16;
 
 #endif

@@ -8,23 +8,27 @@
 #include <omp.h>
 #include <string.h>
 
-/* Floats of one thread's tile: packed input rows of a convolution that stay in the second-level cache. */
-enum { CPU_TILE_FLOATS = 64 * 1024 };
+/* Floats of a thread's own memory, which stays in the second-level cache, and how many of them packed input rows of
+ * a direct convolution may fill. */
+enum { CPU_SCRATCH_FLOATS = 128 * 1024, CPU_TILE_FLOATS = 64 * 1024 };
 
 /* Sums over a tensor are made of this many parts, each of neighbouring rows and summed by one thread in order; so
  * they are the same for any number of threads. */
 enum { CPU_PARTS = 256 };
 
+/* What this processor runs, of that for which the loops were compiled; each has all that those before it have. */
+enum cpu_level { CPU_BASE, CPU_V3, CPU_V4, CPU_BF16 };
+
 struct cpu {
     struct device device; /* first, so that a struct device * is a struct cpu * */
     struct device_ops ops;
     int threads; /* of every parallel region: num_threads(cpu->threads) */
-    bool v3;     /* this processor runs what was compiled for x86-64-v3 (and it was) */
+    enum cpu_level level;
     enum conv_engine engine;
     struct dnnl *dnnl;                  /* NULL where the library cannot be used */
     bool library;                       /* convolutions ask oneDNN first */
     const struct conv_kernels *kernels; /* our own convolution, for this level of processor */
-    float *tiles;                       /* a tile of CPU_TILE_FLOATS for each thread */
+    float *tiles;                       /* CPU_SCRATCH_FLOATS for each thread */
     double parts[CPU_PARTS];
     bool failed;
     char failure[512]; /* the first failure's sentence since the last wait */
@@ -39,9 +43,10 @@ static inline int cpu_thread(void)
 /* Keeps the error sentence for the next call that waits; for queued operations, which cannot return it. */
 void cpu_fail(struct cpu *);
 
-/* The files whose loops want vector instructions are compiled twice: as they are, and on x86 once more with
- * -march=x86-64-v3 -DCPU_LEVEL=v3 (then CPU_HAS_V3 is defined for device_cpu.c). What such a file exports is
- * called CPU_LEVELED(name), which is name_base or name_v3. */
+/* The files whose loops want vector instructions are compiled several times: as they are, and on x86 once more with
+ * -march=x86-64-v3 -DCPU_LEVEL=v3, the convolutions also for v4 (AVX-512) and bf16 (that, and AVX512-BF16); then
+ * CPU_HAS_LEVELS is defined for device_cpu.c. What such a file exports is called CPU_LEVELED(name), which is
+ * name_base, name_v3 and so on. */
 #ifndef CPU_LEVEL
 #define CPU_LEVEL base
 #endif

@@ -110,14 +110,19 @@ static const struct device_ops ops_base = {
     .conv_back = cpu_conv_back,
 };
 
-/* Whether the second compilation is there and this processor has all that it uses. The three instruction sets
- * that are asked for came after the rest of x86-64-v3 or together with it. */
-static bool has_v3(void)
+/* The highest level of processor for which the loops were compiled and that this one is. What is asked for came
+ * after the rest of its level or together with it. */
+static enum cpu_level level_find(void)
 {
-#ifdef CPU_HAS_V3
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#ifdef CPU_HAS_LEVELS
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2"))
+        return CPU_BASE;
+    if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
+        !__builtin_cpu_supports("avx512vl"))
+        return CPU_V3;
+    return __builtin_cpu_supports("avx512bf16") ? CPU_BF16 : CPU_V4;
 #else
-    return false;
+    return CPU_BASE;
 #endif
 }
 
@@ -127,9 +132,12 @@ static void level_choose(struct cpu *cpu)
     struct device_ops *ops = &cpu->ops;
 
     *ops = ops_base;
-#ifdef CPU_HAS_V3
-    if (cpu->v3) {
-        cpu->kernels = &cpu_conv_kernels_v3;
+#ifdef CPU_HAS_LEVELS
+    static const struct conv_kernels *const kernels[] = {
+        [CPU_V3] = &cpu_conv_kernels_v3, [CPU_V4] = &cpu_conv_kernels_v4, [CPU_BF16] = &cpu_conv_kernels_bf16};
+
+    if (cpu->level >= CPU_V3) {
+        cpu->kernels = kernels[cpu->level];
         cpu_pool_ops_v3(ops);
         cpu_ascent_ops_v3(ops);
         cpu_picture_ops_v3(ops);
@@ -175,12 +183,12 @@ struct device *device_cpu_open(const struct device_options *options)
     cpu->device.ops = &cpu->ops;
     cpu->device.in_host_memory = true;
     cpu->engine = options->engine;
-    cpu->v3 = has_v3();
+    cpu->level = level_find();
     level_choose(cpu);
     precision_choose(&cpu->device, options->precision);
     if (threads_choose(&cpu->threads, options->threads))
         goto fail;
-    cpu->tiles = memory_new((size_t)cpu->threads * CPU_TILE_FLOATS * sizeof *cpu->tiles);
+    cpu->tiles = memory_new((size_t)cpu->threads * CPU_SCRATCH_FLOATS * sizeof *cpu->tiles);
     if (!cpu->tiles)
         goto fail;
     if (cpu->engine != CONV_OURS)
