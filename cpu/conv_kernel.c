@@ -255,5 +255,6 @@ const struct conv_kernels CPU_LEVELED(cpu_conv_kernels) = {
 #ifdef __AVX512BF16__
     .pairs = run_pairs,
 #endif
+    .winograd = CPU_LEVELED(cpu_conv_winograd),
     .finish = finish_run,
 };

@@ -44,12 +44,15 @@ struct conv_kernels {
                 * block in half of it where that is enough */
     conv_function *run;
     conv_function *pairs;    /* of bf16, cin and in's pitch even; NULL: this processor has no such products */
-    conv_function *winograd; /* F(2x2, 3x3): fp32, 3x3 taps, stride 1; NULL: not there */
+    conv_function *winograd; /* F(2x2, 3x3): fp32, 3x3 taps, stride 1 */
     /* Applies ReLU and mask to what a library has left in out. */
     void (*finish)(const struct cpu *cpu, const struct tensor *out, const struct finish *finish);
 };
 
 extern const struct conv_kernels cpu_conv_kernels_base, cpu_conv_kernels_v3, cpu_conv_kernels_v4,
     cpu_conv_kernels_bf16;
+
+/* conv_winograd.c */
+conv_function cpu_conv_winograd_base, cpu_conv_winograd_v3, cpu_conv_winograd_v4, cpu_conv_winograd_bf16;
 
 #endif
