@@ -1,5 +1,6 @@
-/* Convolutions of the CPU device: reduces backward to correlations, packs weights for our own kernels, and chooses
- * between these and oneDNN's. */
+/* Convolutions of the CPU device: reduces backward to correlations, chooses one of our kernels for each and packs
+ * weights for it. oneDNN's are there to compare with: its fast kernels refuse slices of a concatenation, and where
+ * they run ours are as fast or, by Winograd's transform, faster. */
 #include "conv_kernel.h"
 
 #include "host/error.h"
@@ -23,7 +24,7 @@ struct filter {
     float *bias;             /* as given, also of the linear outputs */
     float *shift; /* what is added to sums: bias, 0 for linear outputs; readable to the end of its last block */
     struct packing packings[2][FORMS]; /* forward, backward */
-    struct dnnl_filter *dnnl;          /* NULL where the library is not used */
+    struct dnnl_filter *dnnl;          /* NULL where it is not asked for */
 };
 
 struct conv {
@@ -78,7 +79,7 @@ struct filter *cpu_filter_new(struct device *device, const struct filter_desc *d
         filter->bias[o] = (float)desc->bias[o];
         filter->shift[o] = o < desc->linear ? 0 : (float)desc->bias[o];
     }
-    if (cpu->library) {
+    if (cpu->dnnl) {
         filter->dnnl = dnnl_filter_new(cpu->dnnl, desc);
         if (!filter->dnnl)
             goto fail;
@@ -275,14 +276,23 @@ static const struct packing *filter_packing(struct filter *filter, bool back, en
 
 /* Convolutions ---------------------------------------------------------------------------------------------- */
 
-/* Winograd's transform saves five of nine multiplications where there are channels enough to pay for it. */
+/* Where there are channels enough to pay for the transforms, and no more than leave room for a block of tiles in a
+ * thread's memory. */
+enum { WINOGRAD_LEAST = 16, WINOGRAD_MOST = 512 };
+
+static bool winograd_suits(const struct filter_desc *d)
+{
+    int least = d->cin < d->cout ? d->cin : d->cout, most = d->cin < d->cout ? d->cout : d->cin;
+
+    return d->kh == 3 && d->kw == 3 && d->stride == 1 && least >= WINOGRAD_LEAST && most <= WINOGRAD_MOST;
+}
+
 static enum form form_choose(const struct cpu *cpu, const struct filter_desc *d, const struct tensor *from,
                              const struct tensor *to)
 {
     if (cpu->kernels->pairs && from->type == DTYPE_BF16 && from->c % 2 == 0 && from->pitch % 2 == 0)
         return FORM_PAIRS;
-    if (cpu->kernels->winograd && from->type == DTYPE_F32 && to->type == DTYPE_F32 && d->kh == 3 && d->kw == 3 &&
-        d->stride == 1 && d->cin >= 16 && d->cout >= 16)
+    if (from->type == DTYPE_F32 && to->type == DTYPE_F32 && winograd_suits(d))
         return FORM_WINOGRAD;
     return FORM_DIRECT;
 }
@@ -302,11 +312,12 @@ struct conv *cpu_conv_new(struct device *device, struct filter *filter, const st
     conv->accumulate = desc->accumulate;
     conv->form =
         form_choose(cpu, &filter->desc, desc->back ? &desc->y : &desc->x, desc->back ? &desc->x : &desc->y);
-    if (filter->dnnl && (cpu->engine == CONV_LIBRARY || conv->form == FORM_DIRECT))
-        conv->dnnl = dnnl_conv_new(cpu->dnnl, filter->dnnl, desc, cpu->engine != CONV_LIBRARY, scratch_bytes);
-    /* Where the library is asked for, ours may only do what the library cannot: the picture's fp32 to bf16. */
-    if (!conv->dnnl && cpu->engine == CONV_LIBRARY && desc->x.type == desc->y.type)
-        goto fail;
+    /* Where the library is asked for, ours only does what the library cannot: the picture's fp32 to bf16. */
+    if (filter->dnnl && desc->x.type == desc->y.type) {
+        conv->dnnl = dnnl_conv_new(cpu->dnnl, filter->dnnl, desc, scratch_bytes);
+        if (!conv->dnnl)
+            goto fail;
+    }
     if (!conv->dnnl) {
         conv->packing = filter_packing(filter, desc->back, conv->form);
         if (!conv->packing)

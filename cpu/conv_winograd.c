@@ -10,6 +10,8 @@
  * Tiles lie at even positions of out whatever the threads: no result depends on them. */
 #include "conv_block.h"
 
+#include <assert.h>
+
 /* Floats between the planes of the thread's two arrays, beyond their contents: so that the sixteen do not compete
  * for the same lines of the cache. */
 enum { PAD = 16, SIDE = 4, MOST_TILES = 96 };
@@ -29,6 +31,7 @@ static struct share share_of(const struct pass *pass, float *floats)
     int room = (CPU_SCRATCH_FLOATS - s.depth) / WINOGRAD_PLANES - 2 * PAD;
 
     s.tiles = room / (s.depth + CONV_BLOCK) / POSITIONS * POSITIONS;
+    assert(s.tiles > 0); /* conv.c sees to that */
     if (s.tiles > MOST_TILES)
         s.tiles = MOST_TILES;
     s.in_plane = (ptrdiff_t)s.tiles * s.depth + PAD;

@@ -24,9 +24,7 @@ struct cpu {
     struct device_ops ops;
     int threads; /* of every parallel region: num_threads(cpu->threads) */
     enum cpu_level level;
-    enum conv_engine engine;
-    struct dnnl *dnnl;                  /* NULL where the library cannot be used */
-    bool library;                       /* convolutions ask oneDNN first */
+    struct dnnl *dnnl;                  /* NULL: our own convolution does everything */
     const struct conv_kernels *kernels; /* our own convolution, for this level of processor */
     float *tiles;                       /* CPU_SCRATCH_FLOATS for each thread */
     double parts[CPU_PARTS];
@@ -97,22 +95,19 @@ struct dnnl_filter; /* one filter's parameters in plain form and in those that i
 struct dnnl_conv;   /* one direction */
 
 /* Its primitives run on this many threads, or as many of them as it can use; what the fast ones compute does not
- * depend on that. NULL with an error where oneDNN fails to start; then our own convolution serves everything. */
+ * depend on that. NULL with an error where oneDNN fails to start. */
 struct dnnl *dnnl_open(int threads);
 void dnnl_close(struct dnnl *);
 
-/* Whether this processor has the instructions (AVX-512, for BF16 its bf16 products) for which oneDNN 2.6 has
- * matrix-product kernels. */
-bool dnnl_is_fast(enum dtype type);
+/* Whether it has convolutions of bf16 for this processor. */
+bool dnnl_has_bf16(void);
 
 /* Copies the parameters of desc (linear outputs' bias becomes 0). NULL with an error when memory is short. */
 struct dnnl_filter *dnnl_filter_new(struct dnnl *, const struct filter_desc *desc);
 void dnnl_filter_free(struct dnnl_filter *);
 
-/* Prepares what desc asks for, but for the mask. only_fast: NULL, without an error sentence, unless oneDNN's
- * implementation is one of its matrix-product (brgemm) kernels for this processor and types; the others are slower
- * than ours. */
-struct dnnl_conv *dnnl_conv_new(struct dnnl *, struct dnnl_filter *, const struct conv_desc *desc, bool only_fast,
+/* Prepares what desc asks for, but for the mask. */
+struct dnnl_conv *dnnl_conv_new(struct dnnl *, struct dnnl_filter *, const struct conv_desc *desc,
                                 size_t *scratch_bytes);
 void dnnl_conv_free(struct dnnl_conv *);
 

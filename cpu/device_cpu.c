@@ -182,7 +182,6 @@ struct device *device_cpu_open(const struct device_options *options)
     cpu->device.name = "cpu";
     cpu->device.ops = &cpu->ops;
     cpu->device.in_host_memory = true;
-    cpu->engine = options->engine;
     cpu->level = level_find();
     level_choose(cpu);
     precision_choose(&cpu->device, options->precision);
@@ -191,15 +190,15 @@ struct device *device_cpu_open(const struct device_options *options)
     cpu->tiles = memory_new((size_t)cpu->threads * CPU_SCRATCH_FLOATS * sizeof *cpu->tiles);
     if (!cpu->tiles)
         goto fail;
-    if (cpu->engine != CONV_OURS)
+    if (options->engine == CONV_LIBRARY) {
+        if (cpu->device.activation == DTYPE_BF16 && !dnnl_has_bf16()) {
+            error_set("oneDNN has no bf16 convolution for this processor");
+            goto fail;
+        }
         cpu->dnnl = dnnl_open(cpu->threads);
-    if (!cpu->dnnl && cpu->engine == CONV_LIBRARY)
-        goto fail;
-    if (cpu->engine == CONV_LIBRARY && cpu->device.activation == DTYPE_BF16 && !dnnl_is_fast(DTYPE_BF16)) {
-        error_set("oneDNN has no bf16 convolution for this processor");
-        goto fail;
+        if (!cpu->dnnl)
+            goto fail;
     }
-    cpu->library = cpu->dnnl && (cpu->engine == CONV_LIBRARY || dnnl_is_fast(cpu->device.activation));
     return &cpu->device;
 
 fail:

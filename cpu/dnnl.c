@@ -1,5 +1,5 @@
 /* Convolutions by oneDNN (its 2.x C interface), on plain NHWC tensors: the only file that includes it. It prepares
- * primitives and runs them; whether they are better than our own convolution is conv.c's choice.
+ * primitives and runs them; the tests compare our own convolution with it.
  *
  * Parameters are kept in plain form and, once for each layout that a primitive asks for, packed; sizes share them.
  * Everything that oneDNN could allocate during a run (scratchpads, memory objects) is made beforehand. */
@@ -74,7 +74,6 @@ struct step_wish {
     enum step_kind kind;
     const struct tensor *from, *to;
     bool add, relu;
-    bool only_fast; /* fails without an error unless a brgemm kernel does it */
 };
 
 static int check(dnnl_status_t status, const char *call)
@@ -136,12 +135,10 @@ void dnnl_close(struct dnnl *dnnl)
     free(dnnl);
 }
 
-bool dnnl_is_fast(enum dtype type)
+bool dnnl_has_bf16(void)
 {
-    dnnl_cpu_isa_t wanted = type == DTYPE_BF16 ? dnnl_cpu_isa_avx512_core_bf16 : dnnl_cpu_isa_avx512_core;
-
     /* Each value has the bits of those that it includes. */
-    return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }
 
 struct dnnl_filter *dnnl_filter_new(struct dnnl *dnnl, const struct filter_desc *desc)
@@ -357,8 +354,7 @@ static int convolution_describe(dnnl_primitive_desc_t *out, const struct dnnl_fi
         layout_kernel_any(&kernel, s, flipped, wish->from->type))
         return -1;
     if (wish->kind == STEP_BACKWARD) {
-        const struct step_wish forward = {
-            .kind = STEP_FORWARD, .from = wish->to, .to = wish->from, .only_fast = wish->only_fast};
+        const struct step_wish forward = {.kind = STEP_FORWARD, .from = wish->to, .to = wish->from};
 
         if (convolution_describe(&hint, filter, &forward, NULL) ||
             TRY(dnnl_convolution_backward_data_desc_init,
@@ -372,8 +368,6 @@ static int convolution_describe(dnnl_primitive_desc_t *out, const struct dnnl_fi
     status = dnnl_primitive_desc_create(out, &desc, attr, filter->dnnl->engine, hint);
     if (hint)
         dnnl_primitive_desc_destroy(hint);
-    if (status == dnnl_unimplemented && wish->only_fast)
-        return -1;
     return check(status, "dnnl_primitive_desc_create");
 
 fail:
@@ -391,14 +385,6 @@ static int copy_describe(dnnl_primitive_desc_t *out, const struct dnnl_filter *f
     if (layout_tensor(&from, wish->from) || layout_tensor(&to, wish->to))
         return -1;
     return TRY(dnnl_reorder_primitive_desc_create, (out, &from, engine, &to, engine, attr));
-}
-
-static bool is_fast(dnnl_primitive_desc_t desc)
-{
-    const char *name = NULL;
-
-    return dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &name) == dnnl_success && name &&
-           strncmp(name, "brg", 3) == 0;
 }
 
 static void step_free(struct step *step)
@@ -446,7 +432,7 @@ static int step_new(struct step *step, struct dnnl_filter *filter, const struct 
     failed = attributes_new(&attr, wish->add, wish->relu) ||
              (wish->kind == STEP_COPY ? copy_describe(&desc, filter, wish, attr)
                                       : convolution_describe(&desc, filter, wish, attr)) ||
-             (wish->only_fast && !is_fast(desc)) || TRY(dnnl_primitive_create, (&step->primitive, desc));
+             TRY(dnnl_primitive_create, (&step->primitive, desc));
     threads_set(before);
     failed = failed || step_bind(step, filter, wish, desc);
     if (desc)
@@ -495,10 +481,10 @@ static int step_run(const struct dnnl *dnnl, const struct step *step, const void
 
 /* Forward is one primitive, and so is backward with stride 1, also where it adds. With stride 2 it is oneDNN's own
  * backward pass, which cannot add: then a sum is made in scratch memory first and added by a second pass. */
-static int steps_new(struct dnnl_conv *conv, const struct conv_desc *desc, bool only_fast)
+static int steps_new(struct dnnl_conv *conv, const struct conv_desc *desc)
 {
     const struct filter_desc *shape = &conv->filter->shape;
-    struct step_wish wish = {.kind = STEP_FORWARD, .from = &conv->from, .to = &conv->to, .only_fast = only_fast};
+    struct step_wish wish = {.kind = STEP_FORWARD, .from = &conv->from, .to = &conv->to};
 
     if (!desc->back) {
         wish.relu = shape->linear == 0;
@@ -526,15 +512,13 @@ static size_t larger(size_t a, size_t b)
 }
 
 struct dnnl_conv *dnnl_conv_new(struct dnnl *dnnl, struct dnnl_filter *filter, const struct conv_desc *desc,
-                                bool only_fast, size_t *scratch_bytes)
+                                size_t *scratch_bytes)
 {
     struct dnnl_conv *conv;
     int before, failed;
 
     if (desc->x.type != desc->y.type) {
-        if (!only_fast)
-            error_set("oneDNN has no convolution from %s to %s", dtype_name(desc->x.type),
-                      dtype_name(desc->y.type));
+        error_set("oneDNN has no convolution from %s to %s", dtype_name(desc->x.type), dtype_name(desc->y.type));
         return NULL;
     }
     conv = calloc(1, sizeof *conv);
@@ -546,7 +530,7 @@ struct dnnl_conv *dnnl_conv_new(struct dnnl *dnnl, struct dnnl_filter *filter, c
     conv->from = desc->back ? desc->y : desc->x;
     conv->to = desc->back ? desc->x : desc->y;
     before = threads_set(dnnl->threads);
-    failed = steps_new(conv, desc, only_fast);
+    failed = steps_new(conv, desc);
     threads_set(before);
     if (failed) {
         dnnl_conv_free(conv);
