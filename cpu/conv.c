@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 /* In which form our kernels read a direction's weights. */
-enum form { FORM_DIRECT, FORM_PAIRS, FORM_WINOGRAD, FORMS };
+enum form { FORM_DIRECT, FORM_PAIRS, FORM_WINOGRAD_F32, FORM_WINOGRAD_BF16, FORMS };
 
 /* One direction in one form; weights is NULL until a convolution asks for it. */
 struct packing {
@@ -207,48 +207,68 @@ static float pair_of(float first, float second)
     return pair;
 }
 
-/* u = G w G', the kernel of tap (r, k), in the sixteen places of Winograd's F(2x2, 3x3). */
-static void winograd_kernel(const struct filter *filter, bool back, const struct pass *pass, int i, int o,
-                            double u[WINOGRAD_PLANES])
+/* m of Winograd's F(m x m, 3x3), 0 for other forms. */
+static int winograd_side(enum form form)
 {
-    static const double g[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+    return form == FORM_WINOGRAD_F32 ? WINOGRAD_F32 : form == FORM_WINOGRAD_BF16 ? WINOGRAD_BF16 : 0;
+}
 
-    for (int p = 0; p < WINOGRAD_PLANES; p++) {
-        u[p] = 0;
-        for (int r = 0; r < 3; r++)
-            for (int k = 0; k < 3; k++)
-                u[p] += g[p / 4][r] * (double)pass_weight(filter, back, pass, r, k, i, o) * g[p % 4][k];
+/* G of F(m x m, 3x3). Row p is 1, p, p^2 over the product of p's distances from the other points; that of infinity
+ * is 0, 0, 1. */
+static void winograd_g(int m, double g[WINOGRAD_BF16 + 2][3])
+{
+    static const double points_2[] = {0, 1, -1}, points_4[] = {0, WINOGRAD_P, -WINOGRAD_P, WINOGRAD_Q, -WINOGRAD_Q};
+    const double *points = m == 2 ? points_2 : points_4;
+
+    for (int p = 0; p <= m; p++) {
+        double distances = 1;
+
+        for (int q = 0; q <= m; q++)
+            distances *= q == p ? 1 : points[p] - points[q];
+        g[p][0] = 1 / distances;
+        g[p][1] = points[p] / distances;
+        g[p][2] = points[p] * points[p] / distances;
     }
+    g[m + 1][0] = g[m + 1][1] = 0;
+    g[m + 1][2] = 1;
+}
+
+/* The weight of plane t: that element of G w G'. */
+static float winograd_weight(const struct filter *filter, bool back, const struct pass *pass, int m,
+                             double g[WINOGRAD_BF16 + 2][3], int t, int i, int o)
+{
+    double sum = 0;
+
+    for (int r = 0; r < 3; r++)
+        for (int k = 0; k < 3; k++)
+            sum += g[t / (m + 2)][r] * (double)pass_weight(filter, back, pass, r, k, i, o) * g[t % (m + 2)][k];
+    return (float)sum;
 }
 
 /* Packs one pass's weights to `to`, or only counts them where that is NULL. Returns how many floats they are. */
 static size_t pass_pack(const struct filter *filter, bool back, enum form form, const struct pass *pass, float *to)
 {
-    int block = filter->block, half = block / 2;
-    int taps = form == FORM_WINOGRAD ? WINOGRAD_PLANES : pass->kh * pass->kw;
-    int depth = form == FORM_WINOGRAD ? (pass->cin + half - 1) / half * half
-                : form == FORM_PAIRS  ? pass->cin / 2
-                                      : pass->cin;
+    int block = filter->block, half = block / 2, m = winograd_side(form);
+    int taps = m ? (m + 2) * (m + 2) : pass->kh * pass->kw;
+    int inputs = form == FORM_PAIRS ? pass->cin / 2 : pass->cin;
+    int depth = m ? (inputs + half - 1) / half * half : inputs;
+    double g[WINOGRAD_BF16 + 2][3];
 
-    for (int i = 0; to && i < (form == FORM_PAIRS ? depth : pass->cin); i++)
-        for (int o = 0; o < pass->cout; o++) {
-            double u[WINOGRAD_PLANES];
-
-            if (form == FORM_WINOGRAD)
-                winograd_kernel(filter, back, pass, i, o, u);
+    if (m)
+        winograd_g(m, g);
+    for (int i = 0; to && i < inputs; i++)
+        for (int o = 0; o < pass->cout; o++)
             for (int t = 0; t < taps; t++) {
-                int r = form == FORM_WINOGRAD ? 0 : t / pass->kw, k = form == FORM_WINOGRAD ? 0 : t % pass->kw;
                 float *weight = to + packed_index(block, taps, depth, pass->cout, t, i, o);
 
-                if (form == FORM_WINOGRAD)
-                    *weight = (float)u[t];
+                if (m)
+                    *weight = winograd_weight(filter, back, pass, m, g, t, i, o);
                 else if (form == FORM_PAIRS)
-                    *weight = pair_of(pass_weight(filter, back, pass, r, k, 2 * i, o),
-                                      pass_weight(filter, back, pass, r, k, 2 * i + 1, o));
+                    *weight = pair_of(pass_weight(filter, back, pass, t / pass->kw, t % pass->kw, 2 * i, o),
+                                      pass_weight(filter, back, pass, t / pass->kw, t % pass->kw, 2 * i + 1, o));
                 else
-                    *weight = pass_weight(filter, back, pass, r, k, i, o);
+                    *weight = pass_weight(filter, back, pass, t / pass->kw, t % pass->kw, i, o);
             }
-        }
     return packed_floats(block, taps, depth, pass->cout);
 }
 
@@ -278,7 +298,7 @@ static const struct packing *filter_packing(struct filter *filter, bool back, en
 
 /* Where there are channels enough to pay for the transforms, and no more than leave room for a block of tiles in a
  * thread's memory. */
-enum { WINOGRAD_LEAST = 16, WINOGRAD_MOST = 512 };
+enum { WINOGRAD_LEAST = 16, WINOGRAD_MOST = 256 };
 
 static bool winograd_suits(const struct filter_desc *d)
 {
@@ -287,13 +307,12 @@ static bool winograd_suits(const struct filter_desc *d)
     return d->kh == 3 && d->kw == 3 && d->stride == 1 && least >= WINOGRAD_LEAST && most <= WINOGRAD_MOST;
 }
 
-static enum form form_choose(const struct cpu *cpu, const struct filter_desc *d, const struct tensor *from,
-                             const struct tensor *to)
+static enum form form_choose(const struct cpu *cpu, const struct filter_desc *d, const struct tensor *from)
 {
+    if (winograd_suits(d))
+        return from->type == DTYPE_BF16 ? FORM_WINOGRAD_BF16 : FORM_WINOGRAD_F32;
     if (cpu->kernels->pairs && from->type == DTYPE_BF16 && from->c % 2 == 0 && from->pitch % 2 == 0)
         return FORM_PAIRS;
-    if (from->type == DTYPE_F32 && to->type == DTYPE_F32 && winograd_suits(d))
-        return FORM_WINOGRAD;
     return FORM_DIRECT;
 }
 
@@ -310,8 +329,7 @@ struct conv *cpu_conv_new(struct device *device, struct filter *filter, const st
     }
     conv->filter = filter;
     conv->accumulate = desc->accumulate;
-    conv->form =
-        form_choose(cpu, &filter->desc, desc->back ? &desc->y : &desc->x, desc->back ? &desc->x : &desc->y);
+    conv->form = form_choose(cpu, &filter->desc, desc->back ? &desc->y : &desc->x);
     /* Where the library is asked for, ours only does what the library cannot: the picture's fp32 to bf16. */
     if (filter->dnnl && desc->x.type == desc->y.type) {
         conv->dnnl = dnnl_conv_new(cpu->dnnl, filter->dnnl, desc, scratch_bytes);
@@ -344,9 +362,9 @@ static void conv_run(struct cpu *cpu, const struct conv *conv, const struct tens
 {
     if (!conv->dnnl) {
         for (int i = 0; i < conv->packing->pass_count; i++)
-            (conv->form == FORM_WINOGRAD ? cpu->kernels->winograd
-             : conv->form == FORM_PAIRS  ? cpu->kernels->pairs
-                                         : cpu->kernels->run)(cpu, &conv->packing->passes[i], from, to, finish);
+            (winograd_side(conv->form)  ? cpu->kernels->winograd
+             : conv->form == FORM_PAIRS ? cpu->kernels->pairs
+                                        : cpu->kernels->run)(cpu, &conv->packing->passes[i], from, to, finish);
     } else if (dnnl_conv_run(conv->dnnl, from, to, scratch) != 0) {
         cpu_fail(cpu);
     } else if (finish->mask || finish->linear > 0) {

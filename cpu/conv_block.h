@@ -91,6 +91,12 @@ ROW_INLINE void values_store(enum dtype type, __mmask16 there, void *to, __m512 
 #endif
 }
 
+/* LANES values, of which n are there; the others read as 0. */
+ROW_INLINE vl vl_load_n(enum dtype type, const void *from, int n)
+{
+    return (vl)values_load(type, (__mmask16)(n < LANES ? (1u << n) - 1 : 0xffffu), from);
+}
+
 /* The bits of mask reach to the end of the last byte, those of linear outputs are nobody's. */
 ROW_INLINE void store(enum dtype type, const struct finish *finish, void *out, uint8_t *mask, int channel,
                       int channels, vl sum)
@@ -121,6 +127,11 @@ ROW_INLINE void store(enum dtype type, const struct finish *finish, void *out, u
     values_store(type, there, out, _mm512_maskz_mov_ps(kept, value));
 }
 #else
+ROW_INLINE vl vl_load_n(enum dtype type, const void *from, int n)
+{
+    return v8_load_n(from, type, 0, n < LANES ? n : LANES);
+}
+
 ROW_INLINE void store(enum dtype type, const struct finish *finish, void *out, uint8_t *mask, int channel,
                       int channels, vl sum)
 {

@@ -20,10 +20,14 @@ struct pass {
     int cin, cout;
     const float *weights; /* [block of o][kh][kw][cin][o in block], or in the form that its function reads:
                            * pairs: bf16, [block of o][kh][kw][cin / 2][o in block][2]
-                           * winograd: [block of o][WINOGRAD_PLANES][cin, filled up to half blocks][o in block] */
+                           * winograd: [block of o][(m + 2)^2][cin, filled up to half blocks][o in block] */
 };
 
-enum { WINOGRAD_PLANES = 16 };
+/* Winograd's transform makes tiles of m x m outputs, m by the tensors' type; m = 4 has the points 0, +-P, +-Q and
+ * infinity. (The usual +-1 and +-2 lose a third more.) */
+enum { WINOGRAD_F32 = 2, WINOGRAD_BF16 = 4 };
+#define WINOGRAD_P 0.75f
+#define WINOGRAD_Q 1.5f
 
 /* What becomes of a sum before it is stored. */
 struct finish {
@@ -44,7 +48,7 @@ struct conv_kernels {
                 * block in half of it where that is enough */
     conv_function *run;
     conv_function *pairs;    /* of bf16, cin and in's pitch even; NULL: this processor has no such products */
-    conv_function *winograd; /* F(2x2, 3x3): fp32, 3x3 taps, stride 1 */
+    conv_function *winograd; /* 3x3 taps, stride 1, in and out of the same type */
     /* Applies ReLU and mask to what a library has left in out. */
     void (*finish)(const struct cpu *cpu, const struct tensor *out, const struct finish *finish);
 };

@@ -1,34 +1,43 @@
-/* 3x3 convolutions with stride 1 by Winograd's F(2x2, 3x3): a tile of 2x2 outputs is made of 4x4 inputs with 16
- * multiplications instead of 36,
+/* 3x3 convolutions with stride 1 by Winograd's F(m x m, 3x3): a tile of m x m outputs is made of s x s inputs,
+ * s = m + 2, with s^2 multiplications instead of 9 m^2,
  *
  *     y = A' [(G w G') * (B' x B)] A,
  *
- * summed over the input channels between A' and A, which makes 16 products of matrices (tiles x cin) (cin x cout).
- * B and A hold only 0 and +-1, and a sum has a ninth of direct convolution's terms: the result is as exact as that.
- * (F(4x4, 3x3) would save more, but its factors up to 8 cost a digit.)
+ * summed over the input channels between A' and A, which makes s^2 products of matrices (tiles x cin) (cin x cout).
  *
- * Tiles lie at even positions of out whatever the threads: no result depends on them. */
+ * m is 2 for fp32: B and A hold only 0 and +-1, and a sum has a ninth of direct convolution's terms, so that the
+ * result is at least as exact. m is 4 for bf16, whose own rounding is far coarser than what the larger factors
+ * lose; the arithmetic is in fp32, which is faster so than products of bf16 are without the transform.
+ *
+ * Tiles lie at multiples of m in out whatever the threads: no result depends on them. */
 #include "conv_block.h"
 
 #include <assert.h>
 
-/* Floats between the planes of the thread's two arrays, beyond their contents: so that the sixteen do not compete
- * for the same lines of the cache. */
-enum { PAD = 16, SIDE = 4, MOST_TILES = 96 };
+/* PAD: floats between the planes of a thread's two arrays, so that not all compete for the same lines of the cache.
+ */
+enum { SIDE = WINOGRAD_BF16 + 2, OUT = WINOGRAD_BF16, PAD = 16, MOST_TILES = 96 };
 
-/* How a thread's tile of floats is shared out. */
+/* m for tensors of a type. */
+ROW_INLINE int out_side(enum dtype type)
+{
+    return type == DTYPE_BF16 ? WINOGRAD_BF16 : WINOGRAD_F32;
+}
+
+/* How a thread's memory is shared out. */
 struct share {
+    int planes;
     int tiles;           /* at a time, a multiple of POSITIONS */
     int depth;           /* cin, filled up with zeros to whole vectors */
-    ptrdiff_t in_plane;  /* floats from plane to plane: [WINOGRAD_PLANES][tiles][depth] */
-    ptrdiff_t sum_plane; /* [WINOGRAD_PLANES][tiles][CONV_BLOCK] */
+    ptrdiff_t in_plane;  /* floats from plane to plane: [planes][tiles][depth] */
+    ptrdiff_t sum_plane; /* [planes][tiles][CONV_BLOCK] */
     float *zeros, *in, *sums;
 };
 
-static struct share share_of(const struct pass *pass, float *floats)
+static struct share share_of(const struct pass *pass, int planes, float *floats)
 {
-    struct share s = {.depth = (pass->cin + LANES - 1) / LANES * LANES};
-    int room = (CPU_SCRATCH_FLOATS - s.depth) / WINOGRAD_PLANES - 2 * PAD;
+    struct share s = {.planes = planes, .depth = (pass->cin + LANES - 1) / LANES * LANES};
+    int room = (CPU_SCRATCH_FLOATS - s.depth) / planes - 2 * PAD;
 
     s.tiles = room / (s.depth + CONV_BLOCK) / POSITIONS * POSITIONS;
     assert(s.tiles > 0); /* conv.c sees to that */
@@ -38,102 +47,146 @@ static struct share share_of(const struct pass *pass, float *floats)
     s.sum_plane = (ptrdiff_t)s.tiles * CONV_BLOCK + PAD;
     s.zeros = floats;
     s.in = s.zeros + s.depth;
-    s.sums = s.in + WINOGRAD_PLANES * s.in_plane;
+    s.sums = s.in + planes * s.in_plane;
     return s;
 }
 
-/* B' of four values. */
-ROW_INLINE void transform_in(vl x[SIDE])
+/* B' of m + 2 values: row p holds the coefficients of the polynomial that is 0 at all points but p. The points are
+ * 0 and +-1, or 0, +-P and +-Q, and infinity; conv.c's G is made for the same. */
+ROW_INLINE void transform_in(int m, vl x[SIDE])
 {
-    vl first = x[0] - x[2], second = x[1] + x[2], third = x[2] - x[1], fourth = x[1] - x[3];
+    const float p = WINOGRAD_P, q = WINOGRAD_Q, p2 = p * p, q2 = q * q;
 
-    x[0] = first;
-    x[1] = second;
-    x[2] = third;
-    x[3] = fourth;
+    if (m == 2) {
+        vl sum = x[2] + x[1], difference = x[2] - x[1];
+
+        x[0] = x[2] - x[0];
+        x[3] = x[3] - x[1];
+        x[1] = sum;
+        x[2] = difference;
+        return;
+    }
+    vl p_even = x[4] - q2 * x[2], p_odd = p * x[3] - p * q2 * x[1];
+    vl q_even = x[4] - p2 * x[2], q_odd = q * x[3] - q * p2 * x[1];
+
+    x[0] = p2 * q2 * x[0] - (p2 + q2) * x[2] + x[4];
+    x[5] = p2 * q2 * x[1] - (p2 + q2) * x[3] + x[5];
+    x[1] = p_even + p_odd;
+    x[2] = p_even - p_odd;
+    x[3] = q_even + q_odd;
+    x[4] = q_even - q_odd;
 }
 
-/* The n < LANES channels at the end of a pixel; those missing read as 0. */
-ROW_COLD vl vl_load_part(const float *from, int n)
+/* A' of m + 2 values: row i holds the points' i-th powers. */
+ROW_INLINE void transform_out(int m, const vl x[SIDE], vl y[OUT])
 {
-    float lanes[LANES] = {0};
+    const float p = WINOGRAD_P, q = WINOGRAD_Q;
+    vl p_sum = x[1] + x[2], p_difference = x[1] - x[2];
 
-    memcpy(lanes, from, (size_t)n * sizeof *lanes);
-    return vl_load(lanes);
+    if (m == 2) {
+        y[0] = x[0] + p_sum;
+        y[1] = p_difference + x[3];
+        return;
+    }
+    vl q_sum = x[3] + x[4], q_difference = x[3] - x[4];
+
+    y[0] = x[0] + p_sum + q_sum;
+    y[1] = p * p_difference + q * q_difference;
+    y[2] = p * p * p_sum + q * q * q_sum;
+    y[3] = p * p * p * p_difference + q * q * q * q_difference + x[5];
 }
 
-/* Writes B' x B of one tile to its place in each plane: 16 loads, 32 additions and 16 stores a vector. */
-static void tile_in(const struct pass *pass, const struct tensor *x, int64_t ty, int64_t tx, const struct share *s,
-                    float *to)
+/* Writes B' x B of the tile at (ty, tx) to its place in each plane: (m + 2)^2 loads and stores a vector. */
+ROW_INLINE void tile_in(enum dtype type, const struct pass *pass, const struct tensor *x, int64_t ty, int64_t tx,
+                        const struct share *s, float *to)
 {
-    const float *pixel[SIDE][SIDE];
+    const int m = out_side(type), side = m + 2;
+    const char *pixel[SIDE][SIDE];
 
-    for (int r = 0; r < SIDE; r++)
-        for (int k = 0; k < SIDE; k++) {
-            int64_t row = 2 * ty + r - pass->pad_y, column = 2 * tx + k - pass->pad_x;
+    for (int r = 0; r < side; r++)
+        for (int k = 0; k < side; k++) {
+            int64_t row = m * ty + r - pass->pad_y, column = m * tx + k - pass->pad_x;
             bool inside = row >= 0 && row < x->h && column >= 0 && column < x->w;
 
-            pixel[r][k] = inside ? (const float *)x->data + (row * x->w + column) * x->pitch : s->zeros;
+            pixel[r][k] = inside ? pixel_at(x, row, column) : (const void *)s->zeros;
         }
     for (int c = 0; c < pass->cin; c += LANES) {
-        int n = pass->cin - c;
-        vl d[SIDE][SIDE]; /* column, row */
+        vl columns[SIDE][SIDE];
 
-        for (int k = 0; k < SIDE; k++) {
-            for (int r = 0; r < SIDE; r++)
-                d[k][r] = n >= LANES ? vl_load(pixel[r][k] + c) : vl_load_part(pixel[r][k] + c, n);
-            transform_in(d[k]);
+        for (int k = 0; k < side; k++) {
+            for (int r = 0; r < side; r++)
+                columns[k][r] = vl_load_n(type, pixel[r][k] + values_bytes(type, c), pass->cin - c);
+            transform_in(m, columns[k]);
         }
-        for (int r = 0; r < SIDE; r++) {
-            vl row[SIDE] = {d[0][r], d[1][r], d[2][r], d[3][r]};
+        for (int r = 0; r < side; r++) {
+            vl row[SIDE];
 
-            transform_in(row);
-            for (int k = 0; k < SIDE; k++)
-                vl_store(to + (SIDE * r + k) * s->in_plane + c, row[k]);
+            for (int k = 0; k < side; k++)
+                row[k] = columns[k][r];
+            transform_in(m, row);
+            for (int k = 0; k < side; k++)
+                vl_store(to + (side * r + k) * s->in_plane + c, row[k]);
         }
     }
 }
 
-/* Where one tile's outputs go: corner 2 r + k is at row r and column k. NULL: outside. */
-struct corners {
-    float *out[4];
-    uint8_t *mask[4];
+/* Where one tile's outputs go: rows x columns of them are inside. */
+struct corner {
+    char *out;
+    uint8_t *mask;
+    int rows, columns;
 };
 
-static void corners_find(struct corners *to, const struct tensor *out, const struct tensor *mask, int64_t ty,
-                         int64_t tx)
+static struct corner corner_of(const struct tensor *out, const struct tensor *mask, int64_t ty, int64_t tx)
 {
-    for (int i = 0; i < 4; i++) {
-        int64_t y = 2 * ty + i / 2, x = 2 * tx + i % 2;
-        bool inside = y < out->h && x < out->w;
+    int m = out_side(out->type);
+    int64_t y = m * ty, x = m * tx;
 
-        to->out[i] = inside ? (float *)out->data + (y * out->w + x) * out->pitch : NULL;
-        to->mask[i] = inside && mask ? (uint8_t *)mask->data + (y * mask->w + x) * mask->pitch / 8 : NULL;
-    }
+    return (struct corner){.out = pixel_at(out, y, x),
+                           .mask = mask ? pixel_at(mask, y, x) : NULL,
+                           .rows = (int)(out->h - y < m ? out->h - y : m),
+                           .columns = (int)(out->w - x < m ? out->w - x : m)};
 }
 
-/* A' sums A of LANES channels of one tile, stored: 16 loads, 24 additions and 4 stores a vector. */
-ROW_INLINE void tile_out(ptrdiff_t plane, const float *sums, vl bias, const struct corners *to,
-                         const struct finish *finish, int channel, int channels)
+/* Calls channels [o, o + channels) of a tile's outputs into the cache while others are computed: they are written
+ * in short pieces far apart, for which the processor would wait. (Inline: gcc 12 drops calls of a function that
+ * only prefetches.) */
+ROW_INLINE void corner_prefetch(const struct tensor *out, const struct corner *at, int o, int channels)
 {
-    vl rows[2][SIDE];
+    for (int r = 0; r < at->rows; r++)
+        for (int k = 0; k < at->columns; k++)
+            for (int c = o; c < o + channels; c += 64 / (int)values_bytes(out->type, 1))
+                __builtin_prefetch(at->out + values_bytes(out->type, (r * out->w + k) * out->pitch + c), 1);
+}
 
-    for (int k = 0; k < SIDE; k++) {
-        vl m[SIDE];
+/* A' sums A of LANES channels of one tile, stored: (m + 2)^2 loads and m^2 stores a vector. */
+ROW_INLINE void tile_out(enum dtype type, const struct tensor *out, const struct corner *at, ptrdiff_t plane,
+                         const float *sums, vl bias, const struct finish *finish, int channel)
+{
+    const int m = out_side(type), side = m + 2;
+    vl columns[SIDE][OUT];
 
-        for (int r = 0; r < SIDE; r++)
-            m[r] = vl_load(sums + (SIDE * r + k) * plane);
-        rows[0][k] = m[0] + m[1] + m[2];
-        rows[1][k] = m[1] - m[2] - m[3];
+    for (int k = 0; k < side; k++) {
+        vl x[SIDE];
+
+        for (int r = 0; r < side; r++)
+            x[r] = vl_load(sums + (side * r + k) * plane);
+        transform_out(m, x, columns[k]);
     }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        const vl *m = rows[i / 2];
-        vl sum = (i % 2 ? m[1] - m[2] - m[3] : m[0] + m[1] + m[2]) + bias;
+    for (int r = 0; r < m; r++) {
+        vl row[SIDE], y[OUT];
 
-        if (to->out[i])
-            store(DTYPE_F32, finish, to->out[i] + channel, to->mask[i] ? to->mask[i] + channel / 8 : NULL, channel,
-                  channels, sum);
+        for (int k = 0; k < side; k++)
+            row[k] = columns[k][r];
+        transform_out(m, row, y);
+        for (int k = 0; k < m; k++) {
+            ptrdiff_t pixel = r * out->w + k;
+
+            if (r < at->rows && k < at->columns)
+                store(type, finish, at->out + values_bytes(type, pixel * out->pitch + channel),
+                      at->mask ? at->mask + (pixel * finish->mask->pitch + channel) / 8 : NULL, channel,
+                      out->c - channel, y[k] + bias);
+        }
     }
 }
 
@@ -147,27 +200,16 @@ static void products_half(int positions, const struct block *b)
     block_positions(DTYPE_F32, PRODUCT_F32, positions, 1, b, NULL);
 }
 
-/* Calls a block's part of the outputs into the cache while others are computed: they are written in short pieces
- * far apart, for which the processor would wait. */
-ROW_INLINE void corners_prefetch(const struct corners *to, int o, int halves, int count)
-{
-    for (int t = 0; t < count; t++)
-        for (int i = 0; i < 4; i++)
-            for (int h = 0; h < halves && to[t].out[i]; h++)
-                __builtin_prefetch(to[t].out[i] + o + h * CONV_HALF, 1);
-}
-
 /* The products of one block of output channels from o on: sums = in * weights, plane by plane. */
-static void block_products(const struct pass *pass, const struct share *s, const struct corners *to, int o,
-                           int halves, int count)
+static void block_products(const struct pass *pass, const struct tensor *out, const struct corner *at,
+                           const struct share *s, int o, int halves, int count)
 {
     struct block b = {.in_step = s->depth, .rows = 1, .length = s->depth, .out_step = 4 * CONV_BLOCK};
 
-    b.weights = pass->weights + (ptrdiff_t)o * WINOGRAD_PLANES * s->depth;
-    for (int p = 0; p < WINOGRAD_PLANES; p++, b.weights += (ptrdiff_t)s->depth * halves * CONV_HALF) {
-        int some = p * count / WINOGRAD_PLANES;
-
-        corners_prefetch(to + some, o, halves, (p + 1) * count / WINOGRAD_PLANES - some);
+    b.weights = pass->weights + (ptrdiff_t)o * s->planes * s->depth;
+    for (int p = 0; p < s->planes; p++, b.weights += (ptrdiff_t)s->depth * halves * CONV_HALF) {
+        for (int t = p * count / s->planes; t < (p + 1) * count / s->planes; t++)
+            corner_prefetch(out, &at[t], o, halves * CONV_HALF);
         for (int t = 0; t < count; t += POSITIONS) {
             int positions = count - t < POSITIONS ? count - t : POSITIONS;
 
@@ -180,16 +222,18 @@ static void block_products(const struct pass *pass, const struct share *s, const
 
 /* Tiles [first, first + count), counted along the rows of tiles. A block of output channels at a time, so that its
  * sums stay in the cache. */
-static void tiles_run(const struct pass *pass, const struct tensor *in, const struct tensor *out,
-                      const struct finish *finish, const struct share *s, int64_t first, int count)
+ROW_INLINE void tiles_run(enum dtype type, const struct pass *pass, const struct tensor *in,
+                          const struct tensor *out, const struct finish *finish, const struct share *s,
+                          int64_t first, int count)
 {
-    const struct finish how = *finish; /* a copy that no store can change */
-    struct corners to[MOST_TILES];
-    int64_t across = (out->w + 1) / 2, ty = first / across, tx = first % across;
+    const struct finish how = *finish; /* copies that no store can change */
+    const struct tensor to = *out;
+    struct corner at[MOST_TILES];
+    int64_t across = (to.w + out_side(type) - 1) / out_side(type), ty = first / across, tx = first % across;
 
     for (int t = 0; t < count; t++) {
-        tile_in(pass, in, ty, tx, s, s->in + (ptrdiff_t)t * s->depth);
-        corners_find(&to[t], out, how.mask, ty, tx);
+        tile_in(type, pass, in, ty, tx, s, s->in + (ptrdiff_t)t * s->depth);
+        at[t] = corner_of(&to, how.mask, ty, tx);
         if (++tx == across) {
             tx = 0;
             ty++;
@@ -198,14 +242,14 @@ static void tiles_run(const struct pass *pass, const struct tensor *in, const st
     for (int o = 0; o < pass->cout; o += CONV_BLOCK) {
         int halves = pass->cout - o > CONV_HALF ? 2 : 1;
 
-        block_products(pass, s, to, o, halves, count);
+        block_products(pass, &to, at, s, o, halves, count);
         for (int h = 0; h < halves; h++) {
             int channel = o + h * CONV_HALF;
             vl bias = how.bias ? vl_load(how.bias + channel) : vl_splat(0);
 
             for (int t = 0; t < count; t++)
-                tile_out(s->sum_plane, s->sums + (ptrdiff_t)t * CONV_BLOCK + h * CONV_HALF, bias, &to[t], &how,
-                         channel, pass->cout - channel);
+                tile_out(type, &to, &at[t], s->sum_plane, s->sums + (ptrdiff_t)t * CONV_BLOCK + h * CONV_HALF, bias,
+                         &how, channel);
         }
     }
 }
@@ -213,15 +257,19 @@ static void tiles_run(const struct pass *pass, const struct tensor *in, const st
 void CPU_LEVELED(cpu_conv_winograd)(const struct cpu *cpu, const struct pass *pass, const struct tensor *in,
                                     const struct tensor *out, const struct finish *finish)
 {
-    int64_t tiles = (out->h + 1) / 2 * ((out->w + 1) / 2);
+    int m = out_side(in->type);
+    int64_t tiles = (out->h + m - 1) / m * ((out->w + m - 1) / m);
 
+    assert(in->type == out->type);
 #pragma omp parallel num_threads(cpu->threads)
     {
-        struct share s = share_of(pass, cpu->tiles + (ptrdiff_t)cpu_thread() * CPU_SCRATCH_FLOATS);
+        struct share s =
+            share_of(pass, (m + 2) * (m + 2), cpu->tiles + (ptrdiff_t)cpu_thread() * CPU_SCRATCH_FLOATS);
 
         memset(s.zeros, 0, (size_t)s.depth * sizeof *s.zeros);
 #pragma omp for schedule(dynamic)
         for (int64_t first = 0; first < tiles; first += s.tiles)
-            tiles_run(pass, in, out, finish, &s, first, (int)(tiles - first < s.tiles ? tiles - first : s.tiles));
+            CPU_SPECIALIZE(tiles_run, in->type, pass, in, out, finish, &s, first,
+                           (int)(tiles - first < s.tiles ? tiles - first : s.tiles));
     }
 }
