@@ -168,8 +168,8 @@ ROW_INLINE vl multiply_add(enum product product, vl sum, float value, vl weights
 
 /* positions x (LANES * halves) outputs: 12 sums (24 with AVX-512), 2 vectors of weights and a broadcast input fill
  * the registers; each weight vector is used by every position and each input twice, so the loads keep up with the
- * multiply-adds. finish NULL: the sums are stored as they are, as fp32.
- * Operations: 2 * positions * LANES * halves * rows * length. */
+ * multiply-adds. finish NULL: the sums are stored as they are, as fp32. The bias comes last: a chain that began
+ * with it would be rounded to its size all along. Operations: 2 * positions * LANES * halves * rows * length. */
 ROW_INLINE void block_run(enum dtype type, enum product product, int positions, int halves, const struct block *b,
                           const struct finish *finish)
 {
@@ -178,7 +178,7 @@ ROW_INLINE void block_run(enum dtype type, enum product product, int positions, 
 
     for (int p = 0; p < positions; p++)
         for (int h = 0; h < halves; h++)
-            sums[p][h] = b->bias ? vl_load(b->bias + LANES * h) : vl_splat(0);
+            sums[p][h] = vl_splat(0);
     for (int r = 0; r < b->rows; r++) {
         /* A base for each three positions and one step address them without running out of registers. */
         const float *base[POSITIONS / 3];
@@ -198,13 +198,14 @@ ROW_INLINE void block_run(enum dtype type, enum product product, int positions, 
     }
     for (int p = 0; p < positions; p++)
         for (int h = 0; h < halves; h++) {
+            vl sum = b->bias ? sums[p][h] + vl_load(b->bias + LANES * h) : sums[p][h];
             char *out = b->out + p * b->out_step + values_bytes(type, LANES * h);
 
             if (finish)
                 store(type, finish, out, b->mask ? b->mask + p * b->mask_step + LANES / 8 * h : NULL,
-                      b->channel + LANES * h, b->channels - LANES * h, sums[p][h]);
+                      b->channel + LANES * h, b->channels - LANES * h, sum);
             else
-                vl_store((float *)out, sums[p][h]);
+                vl_store((float *)out, sum);
         }
 }
 
