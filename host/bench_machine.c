@@ -2,6 +2,7 @@
  * in every build. */
 #include "bench_machine.h"
 
+#include "commit.h"
 #include "device.h"
 
 #include <glob.h>
@@ -139,7 +140,7 @@ static void gpu_read(struct bench_machine *machine)
 
 void bench_machine_read(struct bench_machine *machine)
 {
-    *machine = (struct bench_machine){.cores = cores_count()};
+    *machine = (struct bench_machine){.commit = PAREIDOLIA_COMMIT, .cores = cores_count()};
     machine->memory_bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     line_read("/proc/cpuinfo", "model name", ':', machine->cpu, sizeof machine->cpu);
     os_read(machine);

@@ -6,6 +6,7 @@
 
 /* Texts are empty where nothing is known. */
 struct bench_machine {
+    char commit[64]; /* of the program's sources; "-dirty": and changes to them */
     char cpu[128];
     int cores;           /* that this process may run on */
     size_t memory_bytes; /* of the machine; 0: not known */

@@ -96,6 +96,7 @@ static cJSON *machine_json(const struct bench_machine *machine)
     add_known(object, "driver", machine->driver);
     add_known(object, "libraries", machine->libraries);
     json_add_text(object, "version", PAREIDOLIA_VERSION);
+    add_known(object, "commit", machine->commit);
     return object;
 }
 
@@ -196,7 +197,8 @@ static void print_machine(const struct bench_report *report, const struct bench_
 {
     const struct bench_machine *m = &report->machine;
 
-    printf("pareidolia %s, up to %s, weights %s\n", PAREIDOLIA_VERSION, report->layer, result->weights);
+    printf("pareidolia %s%s%s, up to %s, weights %s\n", PAREIDOLIA_VERSION, *m->commit ? " at " : "", m->commit,
+           report->layer, result->weights);
     printf("%s, %d core%s, %s of memory; %s", *m->cpu ? m->cpu : "a processor without a name", m->cores,
            m->cores == 1 ? "" : "s", bytes_text(m->memory_bytes).text, m->os);
     if (*m->gpu)

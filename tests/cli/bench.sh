@@ -31,7 +31,7 @@ pareidolia: cpu, fp32: a step of 512x512 pixels would take about [0-9]* s, and -
         bench $quick --device cpu --sizes 128 --profile
 
     # CSV: a row a result, with the machine's columns
-    expect 0 'device,precision,width,height,*,version
+    expect 0 'device,precision,width,height,*,version,commit
 cpu,fp32,128,128,*
 cpu,bf16,128,128,*' "$notice" bench $quick --device cpu --precision fp32,bf16 --sizes 128 --csv
     cp "$work/out" rows.csv
