@@ -1,6 +1,7 @@
 /* One measurement: plans, warms up, times, counts, and gives all memory back. */
 #include "bench.h"
 
+#include "bench_random.h"
 #include "bench_time.h"
 #include "clock.h"
 #include "dream.h"
@@ -160,7 +161,7 @@ static int run_plan(struct run *run, int tile)
     return run->gradient ? gradient_allocate(run->gradient) : plan_allocate(run->plan);
 }
 
-/* Numbers in [-1, 1), the same for all time. */
+/* A picture, not of zeros. */
 static float *random_pixels(int64_t h, int64_t w)
 {
     float *values = malloc((size_t)(h * w * 3) * sizeof *values);
@@ -168,10 +169,8 @@ static float *random_pixels(int64_t h, int64_t w)
 
     if (!values)
         error_set("no memory for a picture of %" PRId64 "x%" PRId64 " pixels", w, h);
-    for (int64_t i = 0; values && i < h * w * 3; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        values[i] = (float)(state >> 40) / 8388608.f - 1;
-    }
+    for (int64_t i = 0; values && i < h * w * 3; i++)
+        values[i] = (float)bench_random(&state);
     return values;
 }
 

@@ -1,7 +1,9 @@
-/* Measures a matrix product and a copy through the device's own interface, so that the limit is what this program's
- * libraries reach where nothing is in their way, not what a data sheet promises. */
+/* Measures a matrix product and a copy through the device's own interface: what this program's kernels and
+ * libraries reach where nothing is in their way, not what a data sheet promises. On the CPU the product is our own
+ * kernel's, so that a slow kernel has a low rate beside it: the processor's peak is not measured here. */
 #include "bench_limits.h"
 
+#include "bench_random.h"
 #include "bench_time.h"
 #include "error.h"
 
@@ -58,8 +60,7 @@ static struct filter *product_filter(struct device *device, int channels)
     for (size_t i = 0; i < count + (size_t)channels; i++) {
         double *value = i < count ? &kernel[i] : &bias[i - count];
 
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        *value = (double)(state >> 11) * 0x1p-52 - 1;
+        *value = bench_random(&state);
         if (i < count)
             *value /= sqrt(channels); /* so that products of products stay in range */
     }
@@ -176,7 +177,7 @@ static int copy_queue(void *context)
     return 0;
 }
 
-static int copy_measure(struct device *device, int64_t side, double seconds, double *once, double *rate)
+static int copy_measure(struct device *device, int64_t side, double seconds, double *once, struct bench_limits *out)
 {
     struct copy copy = {.device = device, .x = {.h = side, .w = side, .c = 3, .pitch = 3, .type = device->picture}};
     struct bench_times times;
@@ -191,7 +192,8 @@ static int copy_measure(struct device *device, int64_t side, double seconds, dou
     if (bench_time_once(device, copy_queue, &copy) < 0 || bench_time(device, copy_queue, &copy, seconds, &times))
         goto fail;
     *once = times.least;
-    *rate = 2 * (double)tensor_bytes(&copy.x) / *once;
+    out->copied = tensor_bytes(&copy.x);
+    out->bytes = 2 * (double)out->copied / *once;
     result = 0;
 
 fail:
@@ -200,9 +202,9 @@ fail:
     return result;
 }
 
-/* The rate of the largest size: smaller ones stay in caches. A crop of the whole picture is the copy, as it reads
- * and writes each value once and computes nothing. */
-static int copies_measure(struct device *device, double seconds, double *rate)
+/* Of the largest size that memory and patience allow: smaller ones stay in caches. A crop of the whole picture is
+ * the copy, as it reads and writes each value once and computes nothing. */
+static int copies_measure(struct device *device, double seconds, struct bench_limits *out)
 {
     double once = 0;
 
@@ -211,7 +213,7 @@ static int copies_measure(struct device *device, double seconds, double *rate)
 
         if (i > 0 && (4 * once > LONGEST || !has_room(device, 2 * bytes)))
             break;
-        if (copy_measure(device, copy_sides[i], seconds / COPY_SIDES, &once, rate))
+        if (copy_measure(device, copy_sides[i], seconds / COPY_SIDES, &once, out))
             return -1;
     }
     return 0;
@@ -219,5 +221,5 @@ static int copies_measure(struct device *device, double seconds, double *rate)
 
 int bench_limits_measure(struct device *device, double seconds, struct bench_limits *out)
 {
-    return products_measure(device, seconds, &out->flops) || copies_measure(device, seconds, &out->bytes) ? -1 : 0;
+    return products_measure(device, seconds, &out->flops) || copies_measure(device, seconds, out) ? -1 : 0;
 }

@@ -1,12 +1,14 @@
-/* What a device can do at most, measured on it: the rates that a step is held against. */
+/* Rates that a step is held against, measured on the device. */
 #ifndef PAREIDOLIA_BENCH_LIMITS_H
 #define PAREIDOLIA_BENCH_LIMITS_H
 
 #include "device.h"
 
 struct bench_limits {
-    double flops; /* a second, by a matrix product in the device's precision; a multiply-add is two */
-    double bytes; /* a second, read and written, by a copy that is far larger than caches where memory allows it */
+    double flops; /* a second, by the fastest of several matrix products in the device's precision, which run as its
+                     1x1 convolutions do; a multiply-add is two */
+    double bytes; /* a second, read and written, by a copy */
+    size_t copied; /* bytes of what was copied; twice as many were moved */
 };
 
 /* Measures both, for about that many seconds each. Returns 0 or -1 with an error. */

@@ -64,9 +64,11 @@ struct plan_operation {
     const char *layer; /* of several that run as one, the first */
     int members;       /* how many run as one */
     bool backward;
-    double flops; /* of convolutions, a multiply-add being two; 0 of all others */
-    double
-        bytes; /* of all that it reads and of all that it writes, each once: tensors, signs, winners, parameters */
+    /* Of convolutions as they are defined, a multiply-add being two: a device that transforms them does fewer. 0 of
+     * all others. */
+    double flops;
+    /* Of all that it reads and of all that it writes, each once: tensors, signs, winners, parameters. */
+    double bytes;
 };
 
 /* Operations 0..plan_operations-1 stand in the order in which they run. plan_operation returns false for one that
@@ -81,9 +83,10 @@ void plan_operation_run(struct plan *plan, int index, struct ascent *state);
 
 /* What plan_bytes is made of. */
 struct plan_memory {
-    size_t tensors; /* what plan_bytes would be without the libraries' scratch memory: activations, their gradients
-                       and */
-    size_t kept;    /* the signs and winners that the forward pass leaves for the backward pass */
+    /* What plan_bytes would be without the convolutions' scratch memory: activations, their gradients and */
+    size_t tensors;
+    /* the signs and winners that the forward pass leaves for the backward pass. */
+    size_t kept;
 };
 
 /* Returns 0, or -1 with an error when memory is short. */
