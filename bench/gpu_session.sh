@@ -234,7 +234,7 @@ stage_profile() {
     "$program" bench --weights "$weights" --layer "$layer" --device cuda --precision "$profiled_precisions" \
         --sizes "$profiled_sizes" --seconds "$profiled_seconds" --profile >"$build/profile.txt" || return
     cat "$build/profile.txt"
-    note "$(awk '$1 == "cuda:0" { printf "%s%s %s: %s of its limit", separator, $2, $3, $NF; separator = ", " }' \
+    note "$(awk '$1 == "cuda:0" { printf "%s%s %s: direct convolution at peak %s of the step", separator, $2, $3, $NF; separator = ", " }' \
         "$build/profile.txt")"
 }
 

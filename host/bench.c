@@ -15,6 +15,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 /* What a step works on. */
 struct run {
@@ -29,29 +32,69 @@ struct run {
 
 /* Opening --------------------------------------------------------------------------------------------------- */
 
-/* From now on memory_peak counts anew, where the system lets it. */
-static void peak_reset(void)
+/* From now on memory_peak counts anew. False where the system does not let it. */
+static bool peak_reset(void)
 {
     FILE *file;
+    bool written;
 
     malloc_trim(0);
     file = fopen("/proc/self/clear_refs", "w");
     if (!file)
-        return;
-    fputs("5", file);
-    fclose(file);
+        return false;
+    written = fputs("5", file) >= 0;
+    return fclose(file) == 0 && written;
+}
+
+/* Seconds since this process began, its libraries' loading included; NAN where the system does not say. */
+static double process_seconds(void)
+{
+    FILE *file = fopen("/proc/self/stat", "r");
+    unsigned long long ticks = 0;
+    struct timespec now;
+    bool read = false;
+
+    /* The second field is the program's name in parentheses, the 22nd the start in ticks since the machine's. */
+    if (file)
+        read = fscanf(file,
+                      "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u "
+                      "%*d %*d %*d %*d %*d %*d %llu",
+                      &ticks) == 1;
+    if (file)
+        fclose(file);
+    if (!read || clock_gettime(CLOCK_BOOTTIME, &now))
+        return NAN;
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec - (double)ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Threads that this process has; 0 where the system does not say. */
+static int process_threads(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    int threads = 0;
+
+    while (file && !threads && fgets(line, sizeof line, file))
+        if (sscanf(line, "Threads: %d", &threads) != 1)
+            threads = 0;
+    if (file)
+        fclose(file);
+    return threads;
 }
 
 int bench_open(struct bench_subject *subject, const struct session_options *options, const struct targets *targets)
 {
     double begin = clock_seconds();
+    bool counts = peak_reset();
+    size_t before = memory_peak();
 
-    *subject = (struct bench_subject){.targets = targets, .threads = options->threads};
-    peak_reset();
+    *subject = (struct bench_subject){.targets = targets};
     if (session_open(&subject->session, options, targets, true, false))
         return -1;
     subject->startup_seconds = clock_seconds() - begin;
+    subject->load_seconds = process_seconds();
     subject->startup_peak = memory_peak();
+    subject->startup_known = counts || subject->startup_peak > before;
     return 0;
 }
 
@@ -144,11 +187,22 @@ static int check_fits(const struct run *run)
     return 0;
 }
 
-/* Plans, and takes memory if there is enough. Returns like bench_measure. */
-static int run_plan(struct run *run, int tile)
+static void plan_drop(struct run *run)
 {
+    gradient_free(run->gradient);
+    plan_free(run->plan);
+    run->gradient = NULL;
+    run->plan = NULL;
+}
+
+/* Plans, and takes memory if there is enough. Sets *seconds to what that takes. Returns like bench_measure. */
+static int run_plan(struct run *run, int tile, double *seconds)
+{
+    double begin;
     int unfit;
 
+    plan_drop(run);
+    begin = clock_seconds();
     if (tile)
         run->gradient = gradient_new(run->net, run->device, run->x.h, run->x.w, tile);
     else
@@ -158,7 +212,22 @@ static int run_plan(struct run *run, int tile)
     unfit = check_fits(run);
     if (unfit)
         return unfit;
-    return run->gradient ? gradient_allocate(run->gradient) : plan_allocate(run->plan);
+    if (run->gradient ? gradient_allocate(run->gradient) : plan_allocate(run->plan))
+        return -1;
+    *seconds = clock_seconds() - begin;
+    return 0;
+}
+
+/* Plans twice, as the first time is of another kind. Returns like bench_measure. */
+static int run_plan_timed(struct run *run, int tile, struct bench_result *result)
+{
+    int outcome = run_plan(run, tile, &result->first_plan_seconds);
+    uint64_t programs = run->device->programs; /* a sum over all that was ever planned */
+
+    if (!outcome)
+        outcome = run_plan(run, tile, &result->plan_seconds);
+    result->programs = run->device->programs - programs;
+    return outcome;
 }
 
 /* A picture, not of zeros. */
@@ -195,8 +264,7 @@ static void run_close(struct run *run)
     device_free(run->device, run->state);
     device_free(run->device, run->g.data);
     device_free(run->device, run->x.data);
-    gradient_free(run->gradient);
-    plan_free(run->plan);
+    plan_drop(run);
 }
 
 /* Timing ---------------------------------------------------------------------------------------------------- */
@@ -242,26 +310,38 @@ static int step_measure(struct run *run, double seconds, struct bench_result *re
         return -1;
     result->seconds = times.median;
     result->least_seconds = times.least;
+    result->most_seconds = times.most;
+    result->batches = times.batches;
     result->steps = times.runs;
     return 0;
+}
+
+/* The most that the process has held since it was opened for the subject, before being the most that it had held
+ * when the measurement began. Where the counter could not be set back, that is known only if it has risen since. */
+static size_t process_peak(const struct bench_subject *subject, bool counts, size_t before)
+{
+    size_t peak = memory_peak(), startup = subject->startup_peak;
+
+    if (counts)
+        return !subject->startup_known ? 0 : peak > startup ? peak : startup;
+    return peak > before || (peak == startup && subject->startup_known) ? peak : 0;
 }
 
 /* All that is measured of steps. Returns like bench_measure. */
 static int run_measure(struct run *run, const struct bench_subject *subject, const struct bench_settings *settings,
                        struct bench_result *result)
 {
-    double begin = clock_seconds();
-    int outcome = run_plan(run, settings->tile);
+    bool counts = peak_reset();
+    size_t before = memory_peak();
+    int outcome = run_plan_timed(run, settings->tile, result);
 
     if (outcome)
         return outcome;
-    result->plan_seconds = clock_seconds() - begin;
     if (run_pictures(run) || step_measure(run, settings->seconds, result))
         return -1;
     result->peak_planned = !run->device->in_host_memory;
-    result->peak_bytes = result->peak_planned                    ? run_bytes(run)
-                         : memory_peak() > subject->startup_peak ? memory_peak()
-                                                                 : subject->startup_peak;
+    result->peak_bytes = result->peak_planned ? run_bytes(run) : process_peak(subject, counts, before);
+    result->threads = run->device->in_host_memory ? process_threads() : 0;
     if (run->gradient) {
         const struct tiling *tiling = gradient_tiling(run->gradient);
 
@@ -278,9 +358,9 @@ static int run_measure(struct run *run, const struct bench_subject *subject, con
     return 0;
 }
 
-/* Dreams as the command dream does by itself, from a picture in memory to a picture in memory. */
-static int dream_measure(const struct bench_subject *subject, const struct bench_settings *settings,
-                         struct bench_result *result)
+/* As the command dream does by itself, from a picture in memory to a picture in memory. */
+int bench_dream(const struct bench_subject *subject, const struct bench_settings *settings,
+                struct bench_result *result)
 {
     const struct session *session = &subject->session;
     struct image picture = {.width = result->width, .height = result->height, .bits = 8};
@@ -317,26 +397,23 @@ int bench_measure(const struct bench_subject *subject, const struct bench_settin
     const struct session *session = &subject->session;
     const struct tensor picture = {.h = h, .w = w, .c = 3, .pitch = 3, .type = session->device->picture};
     struct run run = {.net = session->net, .device = session->device, .x = picture, .g = picture};
+    const char *path = weights_path(session->weights), *slash = strrchr(path, '/');
     int outcome;
 
     *result = (struct bench_result){.width = w,
                                     .height = h,
-                                    .threads = subject->threads,
                                     .tile = settings->tile,
                                     .tiles = 1,
                                     .work = 1,
                                     .startup_seconds = subject->startup_seconds,
+                                    .load_seconds = subject->load_seconds,
                                     .dream_seconds = NAN};
     snprintf(result->device, sizeof result->device, "%s", session->device->name);
     snprintf(result->precision, sizeof result->precision, "%s", session->device->precision);
-    snprintf(result->weights, sizeof result->weights, "%s", weights_path(session->weights));
+    snprintf(result->weights, sizeof result->weights, "%s", slash ? slash + 1 : path);
     result->flops = 4 * multiply_adds(&session->network, subject->targets, h, w);
-    peak_reset();
     outcome = run_measure(&run, subject, settings, result);
     run_close(&run);
-    if (!outcome && settings->dream)
-        outcome = dream_measure(subject, settings, result);
-    result->programs = session->device->programs;
     return outcome;
 }
 

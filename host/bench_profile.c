@@ -1,4 +1,5 @@
-/* Where a step's time goes: each operation by itself, beside the time that it takes at least. */
+/* Where a step's time goes: each operation by itself, beside the time that it would take by direct convolution at
+ * the rates that were measured. That is no lower bound: which multiplications a device really does is not asked. */
 #include "bench.h"
 
 #include "bench_time.h"
@@ -25,18 +26,18 @@ static int turn_queue(void *context)
     return 0;
 }
 
-static double floor_of(const struct bench_limits *limits, const struct plan_operation *what)
+static double direct_of(const struct bench_limits *limits, const struct plan_operation *what)
 {
     return fmax(what->flops / limits->flops, what->bytes / limits->bytes);
 }
 
-/* The one that loses more time first; of equal ones the earlier, as a sort need not keep their order. */
-static int by_loss(const void *a, const void *b)
+/* The one that takes more time over its direct one first. */
+static int by_time_over(const void *a, const void *b)
 {
     const struct bench_operation *x = a, *y = b;
-    double lost_x = x->seconds - x->floor, lost_y = y->seconds - y->floor;
+    double over_x = x->seconds - x->direct, over_y = y->seconds - y->direct;
 
-    return (lost_x < lost_y) - (lost_x > lost_y);
+    return (over_x < over_y) - (over_x > over_y);
 }
 
 static int operations_measure(struct bench_profile *profile, struct device *device, struct plan *plan,
@@ -52,9 +53,9 @@ static int operations_measure(struct bench_profile *profile, struct device *devi
         if (bench_time(device, turn_queue, &turn, seconds * OPERATION_SHARE, &times))
             return -1;
         operation->seconds = times.median;
-        operation->floor = floor_of(&profile->limits, &operation->what);
+        operation->direct = direct_of(&profile->limits, &operation->what);
         profile->seconds += operation->seconds;
-        profile->floor += operation->floor;
+        profile->direct += operation->direct;
         profile->count++;
     }
     return 0;
@@ -74,7 +75,7 @@ struct bench_profile *bench_profile_measure(struct device *device, struct plan *
     if (bench_limits_measure(device, seconds, &profile->limits) ||
         operations_measure(profile, device, plan, state, seconds))
         goto fail;
-    qsort(profile->operation, (size_t)profile->count, sizeof *profile->operation, by_loss);
+    qsort(profile->operation, (size_t)profile->count, sizeof *profile->operation, by_time_over);
     return profile;
 
 fail:

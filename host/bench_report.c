@@ -27,14 +27,21 @@ static const char *bound_of(const struct bench_profile *profile, const struct pl
     return what->flops / profile->limits.flops > what->bytes / profile->limits.bytes ? "arithmetic" : "memory";
 }
 
+/* NAN is null in JSON, and nothing in CSV. */
+static double known(double value)
+{
+    return value > 0 ? value : NAN;
+}
+
 /* For programs ---------------------------------------------------------------------------------------------- */
 
 static void add_profile_numbers(cJSON *object, const struct bench_profile *profile)
 {
     json_add_number(object, "peak_gflops", profile ? 1e-9 * profile->limits.flops : NAN);
     json_add_number(object, "copy_gigabytes_per_second", profile ? 1e-9 * profile->limits.bytes : NAN);
+    json_add_number(object, "copy_bytes", profile ? (double)profile->limits.copied : NAN);
     json_add_number(object, "operations_seconds", profile ? profile->seconds : NAN);
-    json_add_number(object, "floor_seconds", profile ? profile->floor : NAN);
+    json_add_number(object, "floor_seconds", profile ? profile->direct : NAN);
 }
 
 static void add_case(cJSON *object, const struct bench_result *result)
@@ -52,21 +59,25 @@ static cJSON *result_json(const struct bench_report *report, const struct bench_
     char programs[17];
 
     add_case(object, result);
-    json_add_number(object, "threads", result->threads);
+    json_add_number(object, "threads", known(result->threads));
     json_add_number(object, "tile", result->tile);
     json_add_number(object, "tiles", result->tiles);
     json_add_number(object, "work", result->work);
     json_add_number(object, "seconds_per_step", result->seconds);
     json_add_number(object, "least_seconds_per_step", result->least_seconds);
-    json_add_number(object, "steps", result->steps);
+    json_add_number(object, "most_seconds_per_step", result->most_seconds);
+    json_add_number(object, "batches", result->batches);
+    json_add_number(object, "steps", (double)result->steps);
     json_add_number(object, "megapixels_per_second", megapixels_per_second(result));
     json_add_number(object, "flops_per_step", result->flops);
     json_add_number(object, "gflops", gflops(result));
-    json_add_number(object, "peak_bytes", (double)result->peak_bytes);
+    json_add_number(object, "peak_bytes", known((double)result->peak_bytes));
     json_add_text(object, "peak_of", result->peak_planned ? "device" : "process");
     json_add_number(object, "bytes_per_pixel", result->bytes_per_pixel);
     json_add_number(object, "kept_bytes_per_pixel", result->kept_bytes_per_pixel);
     json_add_number(object, "startup_seconds", result->startup_seconds);
+    json_add_number(object, "load_seconds", result->load_seconds);
+    json_add_number(object, "first_plan_seconds", result->first_plan_seconds);
     json_add_number(object, "plan_seconds", result->plan_seconds);
     json_add_number(object, "first_step_seconds", result->first_seconds);
     json_add_number(object, "dream_seconds", result->dream_seconds);
@@ -111,7 +122,7 @@ static cJSON *operation_json(const struct bench_profile *profile, const struct b
     json_add_number(object, "flops", operation->what.flops);
     json_add_number(object, "bytes", operation->what.bytes);
     json_add_number(object, "seconds", operation->seconds);
-    json_add_number(object, "floor_seconds", operation->floor);
+    json_add_number(object, "floor_seconds", operation->direct);
     json_add_text(object, "bound", bound_of(profile, &operation->what));
     return object;
 }
@@ -208,39 +219,47 @@ static void print_machine(const struct bench_report *report, const struct bench_
 
 static void print_row(const struct bench_report *report, const struct bench_result *result)
 {
-    char size[48], dream[24] = "-", limit[24] = "-";
+    char size[48], peak[40] = "-", dream[24] = "-", direct[24] = "-";
 
     if (report->count == 0) {
         print_machine(report, result);
-        printf("%-9s  %-9s  %11s  %5s  %10s  %7s  %8s  %9s  %7s  %6s  %7s  %7s  %7s  %8s  %8s\n", "device",
-               "precision", "picture", "tiles", "ms a step", "MP/s", "GFLOP/s", "peak", "B/pixel", "kept",
-               "start s", "plan s", "first s", "dream s", "of limit");
+        printf("%-9s  %-9s  %11s  %5s  %10s  %9s  %9s  %7s  %7s  %8s  %9s  %7s  %6s  %7s  %7s  %7s  %8s  %6s\n",
+               "device", "precision", "picture", "tiles", "ms a step", "least", "most", "batches", "MP/s",
+               "GFLOP/s", "peak", "B/pixel", "kept", "start s", "plan s", "first s", "dream s", "direct");
     }
     snprintf(size, sizeof size, "%" PRId64 "x%" PRId64, result->width, result->height);
+    if (result->peak_bytes)
+        snprintf(peak, sizeof peak, "%s", bytes_text(result->peak_bytes).text);
     if (!isnan(result->dream_seconds))
         snprintf(dream, sizeof dream, "%.2f", result->dream_seconds);
     if (result->profile)
-        snprintf(limit, sizeof limit, "%.0f%%", 100 * result->profile->floor / result->seconds);
-    printf("%-9s  %-9s  %11s  %5d  %10.3f  %7.3f  %8.1f  %9s  %7.2f  %6.2f  %7.3f  %7.3f  %7.3f  %8s  %8s\n",
-           result->device, result->precision, size, result->tiles, 1e3 * result->seconds,
-           megapixels_per_second(result), gflops(result), bytes_text(result->peak_bytes).text,
-           result->bytes_per_pixel, result->kept_bytes_per_pixel, result->startup_seconds, result->plan_seconds,
-           result->first_seconds, dream, limit);
+        snprintf(direct, sizeof direct, "%.0f%%", 100 * result->profile->direct / result->seconds);
+    printf(
+        "%-9s  %-9s  %11s  %5d  %10.3f  %9.3f  %9.3f  %7d  %7.3f  %8.1f  %9s  %7.2f  %6.2f  %7.3f  %7.3f  %7.3f  "
+        "%8s  %6s\n",
+        result->device, result->precision, size, result->tiles, 1e3 * result->seconds, 1e3 * result->least_seconds,
+        1e3 * result->most_seconds, result->batches, megapixels_per_second(result), gflops(result), peak,
+        result->bytes_per_pixel, result->kept_bytes_per_pixel, result->startup_seconds, result->plan_seconds,
+        result->first_seconds, dream, direct);
 }
 
 static void print_operation(const char *layer, const char *kind, bool backward, double flops, double bytes,
-                            double seconds, double floor, const char *bound)
+                            double seconds, double direct, const char *bound)
 {
-    printf("%-18s  %-14s  %-8s  %8.3f  %9.2f  %9.3f  %9.3f  %9.3f  %8.1f%s%s\n", layer, kind,
-           backward ? "backward" : "forward", 1e-9 * flops, 1e-6 * bytes, 1e3 * (seconds - floor), 1e3 * seconds,
-           1e3 * floor, 1e-9 * flops / seconds, bound ? "  " : "", bound ? bound : "");
+    char over[24] = "-";
+
+    if (seconds > direct)
+        snprintf(over, sizeof over, "%.3f", 1e3 * (seconds - direct));
+    printf("%-18s  %-14s  %-8s  %8.3f  %9.2f  %9s  %9.3f  %9.3f  %8.1f%s%s\n", layer, kind,
+           backward ? "backward" : "forward", 1e-9 * flops, 1e-6 * bytes, over, 1e3 * seconds, 1e3 * direct,
+           1e-9 * flops / seconds, bound ? "  " : "", bound ? bound : "");
 }
 
 /* One row for all operations of the kind that first is the first of, if it is. */
 static void print_total(const struct bench_profile *profile, int first)
 {
     const struct plan_operation *kind = &profile->operation[first].what;
-    double flops = 0, bytes = 0, seconds = 0, floor = 0;
+    double flops = 0, bytes = 0, seconds = 0, direct = 0;
     int count = 0;
     char name[32];
 
@@ -254,11 +273,11 @@ static void print_total(const struct bench_profile *profile, int first)
         flops += operation->what.flops;
         bytes += operation->what.bytes;
         seconds += operation->seconds;
-        floor += operation->floor;
+        direct += operation->direct;
         count++;
     }
     snprintf(name, sizeof name, "all %d", count);
-    print_operation(name, kind->kind, kind->backward, flops, bytes, seconds, floor, NULL);
+    print_operation(name, kind->kind, kind->backward, flops, bytes, seconds, direct, NULL);
 }
 
 static void print_profile(const struct bench_result *result)
@@ -267,11 +286,11 @@ static void print_profile(const struct bench_result *result)
 
     printf("\n%s, %s, %" PRId64 "x%" PRId64
            ", each operation by itself; here a matrix product reaches %.1f GFLOP/s and a "
-           "copy %.2f GB/s\n",
+           "copy of %s %.2f GB/s\n",
            result->device, result->precision, result->width, result->height, 1e-9 * profile->limits.flops,
-           1e-9 * profile->limits.bytes);
+           bytes_text(profile->limits.copied).text, 1e-9 * profile->limits.bytes);
     printf("%-18s  %-14s  %-8s  %8s  %9s  %9s  %9s  %9s  %8s  %s\n", "layer", "kind", "pass", "GFLOP", "MB",
-           "lost ms", "ms", "floor ms", "GFLOP/s", "bound by");
+           "over ms", "ms", "direct ms", "GFLOP/s", "bound by");
     for (int i = 0; i < profile->count; i++) {
         const struct bench_operation *operation = &profile->operation[i];
         char layer[48];
@@ -279,28 +298,32 @@ static void print_profile(const struct bench_result *result)
         snprintf(layer, sizeof layer, operation->what.members > 1 ? "%s +%d" : "%s", operation->what.layer,
                  operation->what.members - 1);
         print_operation(layer, operation->what.kind, operation->what.backward, operation->what.flops,
-                        operation->what.bytes, operation->seconds, operation->floor,
+                        operation->what.bytes, operation->seconds, operation->direct,
                         bound_of(profile, &operation->what));
     }
     putchar('\n');
     for (int i = 0; i < profile->count; i++)
         print_total(profile, i);
-    printf("all together %.3f ms, floor %.3f ms; the step as a whole %.3f ms, %.0f%% of it floor\n",
-           1e3 * profile->seconds, 1e3 * profile->floor, 1e3 * result->seconds,
-           100 * profile->floor / result->seconds);
+    printf("all together %.3f ms, direct %.3f ms; the step as a whole %.3f ms, direct %.0f%% of it\n",
+           1e3 * profile->seconds, 1e3 * profile->direct, 1e3 * result->seconds,
+           100 * profile->direct / result->seconds);
 }
 
 static void print_legend(const struct bench_report *report)
 {
-    bool planned = false, process = false;
+    bool planned = false, process = false, profiled = false;
 
     for (int i = 0; i < report->count; i++) {
+        profiled |= report->result[i].profile != NULL;
         planned |= report->result[i].peak_planned;
         process |= !report->result[i].peak_planned;
     }
-    puts("\nA step is loss and gradient of a random picture: the median, by the host's clock, of several queued at "
-         "once.");
-    puts("GFLOP/s count the convolutions that the picture needs, forward and backward, a multiply-add as two.");
+    puts("\nA step is loss and gradient of a random picture: the median, least and most of batches that are queued "
+         "at once,\n"
+         "by the host's clock.");
+    puts("GFLOP/s count the convolutions that the picture needs, as they are defined, forward and backward, a "
+         "multiply-add\n"
+         "as two: Winograd's transform does fewer and may pass what the processor can do.");
     if (process)
         puts("peak: the most that the process held, of everything.");
     if (planned)
@@ -308,6 +331,11 @@ static void print_legend(const struct bench_report *report)
     puts("B/pixel: bytes of activations, their gradients, signs and winners, as packed, for each pixel of the "
          "picture;\n"
          "kept: of those the signs and winners, which wait for the way back.");
+    if (profiled)
+        puts("direct: what direct convolution would take at the rate of the best matrix product measured, or its "
+             "bytes at\n"
+             "a copy's; Winograd's transform and caches can beat it. over: what an operation takes longer than "
+             "that.");
 }
 
 /* The report ------------------------------------------------------------------------------------------------ */

@@ -2,13 +2,20 @@
 #include "bench_time.h"
 
 #include "clock.h"
+#include "error.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 /* A batch takes about so long, of which a wait is a thousandth or less. */
 #define BATCH_SECONDS 0.05
-enum { LEAST_BATCHES = 3, MOST_BATCHES = 1000, MOST_QUEUED = 1000 };
+enum { LEAST_BATCHES = 3, FEW_BATCHES = 5, MOST_QUEUED = 1000 };
+
+/* Seconds for one, of each batch. */
+struct batches {
+    double *seconds; /* owned */
+    int count, room;
+};
 
 static int ascending(const void *a, const void *b)
 {
@@ -33,22 +40,46 @@ double bench_time_once(struct device *device, bench_queue *queue, void *context)
     return batch_time(device, queue, context, 1);
 }
 
+static int batches_add(struct batches *batches, double seconds)
+{
+    if (batches->count == batches->room) {
+        int room = batches->room ? 2 * batches->room : 64;
+        double *larger = realloc(batches->seconds, (size_t)room * sizeof *larger);
+
+        if (!larger)
+            return error_set("no memory for the times of %d batches", room);
+        batches->seconds = larger;
+        batches->room = room;
+    }
+    batches->seconds[batches->count++] = seconds;
+    return 0;
+}
+
 int bench_time(struct device *device, bench_queue *queue, void *context, double seconds, struct bench_times *out)
 {
-    double times[MOST_BATCHES];
+    struct batches batches = {0};
     double once = batch_time(device, queue, context, 1), begin = clock_seconds();
-    int batches = 0;
+    int result = -1;
 
     if (once < 0)
         return -1;
-    double fill = fmin(BATCH_SECONDS, seconds / LEAST_BATCHES) / once;
+    double fill = fmin(BATCH_SECONDS, seconds / FEW_BATCHES) / once;
     int count = fill < 1 ? 1 : fill > MOST_QUEUED ? MOST_QUEUED : (int)fill;
-    while (batches < LEAST_BATCHES || (batches < MOST_BATCHES && clock_seconds() - begin < seconds)) {
-        times[batches] = batch_time(device, queue, context, count);
-        if (times[batches++] < 0)
-            return -1;
+    int least = once <= seconds ? FEW_BATCHES : LEAST_BATCHES;
+    while (batches.count < least || clock_seconds() - begin < seconds) {
+        double time = batch_time(device, queue, context, count);
+        if (time < 0 || batches_add(&batches, time))
+            goto fail;
     }
-    qsort(times, (size_t)batches, sizeof *times, ascending);
-    *out = (struct bench_times){.median = times[batches / 2], .least = times[0], .runs = batches * count};
-    return 0;
+    qsort(batches.seconds, (size_t)batches.count, sizeof *batches.seconds, ascending);
+    *out = (struct bench_times){.least = batches.seconds[0],
+                                .median = batches.seconds[batches.count / 2],
+                                .most = batches.seconds[batches.count - 1],
+                                .batches = batches.count,
+                                .runs = (int64_t)batches.count * count};
+    result = 0;
+
+fail:
+    free(batches.seconds);
+    return result;
 }

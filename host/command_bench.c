@@ -43,7 +43,7 @@ static const struct option bench_table[] = {
      .kind = OPTION_NUMBER,
      .offset = offsetof(struct settings, seconds),
      .argument = "SECONDS",
-     .help = "how long each step is timed, three times at least",
+     .help = "how long each step is timed; at least five batches, three where one takes longer",
      .least = 0,
      .most = 1e6},
     {.name = "layer",
@@ -65,9 +65,8 @@ static const struct option bench_table[] = {
     {.name = "profile",
      .kind = OPTION_FLAG,
      .offset = offsetof(struct settings, profile),
-     .help = "also time each operation by itself, beside what it would take at the rates of a matrix product and "
-             "of a copy "
-             "that are measured here"},
+     .help = "also time each operation by itself, beside what direct convolution would take at the rates of a "
+             "matrix product and of a copy that are measured here"},
     {.name = "json", .kind = OPTION_FLAG, .offset = offsetof(struct settings, json), .help = "print JSON"},
     {.name = "csv",
      .kind = OPTION_FLAG,
@@ -92,6 +91,7 @@ struct job {
     struct option_size size[SIZES_MAX];
     int choices;
     struct choice choice[SUBJECTS_MAX];
+    bool noticed;    /* what the user must know of the session has been said */
     char unfit[512]; /* why a size that was asked for is not there; "": all are */
     struct bench_report report;
 };
@@ -228,7 +228,8 @@ static void notice_end(const struct bench_subject *subject, const char *reason)
             reason);
 }
 
-/* Measures one size, and has it reported. Returns like bench_measure; *seconds becomes those of a step. */
+/* Measures one size, and has it reported: the steps also where the dream then fails. Returns like bench_measure;
+ * *seconds becomes those of a step. */
 static int measure(struct job *job, const struct bench_subject *subject, int64_t h, int64_t w, double *seconds)
 {
     struct bench_result result;
@@ -239,7 +240,9 @@ static int measure(struct job *job, const struct bench_subject *subject, int64_t
         return outcome;
     }
     *seconds = result.seconds;
-    return bench_report_add(&job->report, &result);
+    if (job->settings->dream)
+        outcome = bench_dream(subject, &job->bench, &result);
+    return bench_report_add(&job->report, &result) ? -1 : outcome;
 }
 
 /* The sizes that were asked for. One that does not fit is a failure, but does not keep the others from being
@@ -298,24 +301,41 @@ static int measure_choice(struct job *job, int index)
     options.precision = *choice->precision ? choice->precision : NULL;
     if (bench_open(&subject, &options, &job->targets))
         return -1;
-    if (index == 0)
+    if (!job->noticed)
         session_notice(&subject.session);
+    job->noticed = true;
     outcome = job->sizes ? measure_sizes(job, &subject) : measure_doubled(job, &subject);
     bench_close(&subject);
     return outcome;
 }
 
-/* What has been measured is printed in any case. */
+/* Keeps why one of several has failed, for the end, and says it at once if it is not the first one: there is one
+ * sentence that main prints. */
+static void failure_keep(const struct choice *choice, char *failure, size_t size)
+{
+    char text[512];
+
+    snprintf(text, sizeof text, "%s%s%s: %s", *choice->device ? choice->device : "auto",
+             *choice->precision ? ", " : "", choice->precision, error_message());
+    if (*failure)
+        fprintf(stderr, "pareidolia: %s\n", text);
+    else
+        snprintf(failure, size, "%s", text);
+}
+
+/* What can be measured is measured, and printed in any case. */
 static enum exit_status job_run(struct job *job)
 {
     char failure[512] = "";
 
     bench_machine_read(&job->report.machine);
-    for (int i = 0; !*failure && i < job->choices; i++)
+    for (int i = 0; i < job->choices; i++)
         if (measure_choice(job, i))
-            snprintf(failure, sizeof failure, "%s", error_message());
+            failure_keep(&job->choice[i], failure, sizeof failure);
     if (!*failure)
         snprintf(failure, sizeof failure, "%s", job->unfit);
+    else if (*job->unfit)
+        fprintf(stderr, "pareidolia: %s\n", job->unfit);
     if (bench_report_end(&job->report))
         return STATUS_FAILED;
     if (*failure)
@@ -347,8 +367,8 @@ enum exit_status command_bench(int argc, char **argv)
     }
     if (job_prepare(&job))
         return STATUS_USAGE;
-    job.bench = (struct bench_settings){
-        .seconds = settings.seconds, .tile = settings.tile, .dream = settings.dream, .profile = settings.profile};
+    job.bench =
+        (struct bench_settings){.seconds = settings.seconds, .tile = settings.tile, .profile = settings.profile};
     job.report = (struct bench_report){.format = settings.json  ? BENCH_JSON
                                                  : settings.csv ? BENCH_CSV
                                                                 : BENCH_TABLE,

@@ -15,7 +15,7 @@ expect_file help_bench.txt bench --help
     expect 0 "pareidolia [0-9]*.[0-9]*, up to mixed2, weights untrained
 * cores*
 
-device * precision * picture * ms a step * of limit
+device * precision * picture * ms a step * least * most * batches * direct
 cpu * fp32 * 128x128 * 1 *
 cpu * fp32 * 160x120 * 1 *
 reference * fp64 * 128x128 * 1 *
@@ -27,7 +27,7 @@ peak: the most that the process held, *" "$notice" bench $quick --device cpu,ref
 pareidolia: cpu, fp32: a step of 512x512 pixels would take about [0-9]* s, and --limit is 0" \
         bench $quick --device cpu --limit 0
     [ "$(grep -c '^cpu' "$work/out")" -eq 1 ] || fail "--limit 0 leaves more than one size"
-    expect 0 '*128x128*activation_3 *convolution *backward *all 1 * stimulation *all together *floor*of it floor' "$notice" \
+    expect 0 '*128x128*activation_3 *convolution *backward *all 1 * stimulation *all together *, direct * of it' "$notice" \
         bench $quick --device cpu --sizes 128 --profile
 
     # CSV: a row a result, with the machine's columns
@@ -67,15 +67,17 @@ while names:
         adds += math.prod(layer["output"]) * math.prod(layer["kernel"]) * layers[layer["inputs"][0]]["output"][2]
 
 positive = ["seconds_per_step", "least_seconds_per_step", "steps", "megapixels_per_second", "flops_per_step", "gflops",
-            "peak_bytes", "bytes_per_pixel", "kept_bytes_per_pixel", "startup_seconds", "plan_seconds",
-            "first_step_seconds"]
+            "most_seconds_per_step", "batches", "bytes_per_pixel", "kept_bytes_per_pixel", "startup_seconds",
+            "load_seconds", "first_plan_seconds", "plan_seconds", "first_step_seconds"]
 for report in whole, tiles:
     machine, (result,) = report["machine"], report["results"]
     assert machine["cores"] > 0 and machine["os"] and "libdnnl" in machine["libraries"] and machine["version"]
     assert result["device"] == "cpu" and result["precision"] == "fp32" and result["layer"] == "mixed2"
     assert result["width"] == 160 and result["height"] == 128 and result["weights"] == "untrained"
     assert all(result[name] > 0 for name in positive)
-    assert result["least_seconds_per_step"] <= result["seconds_per_step"]
+    assert result["least_seconds_per_step"] <= result["seconds_per_step"] <= result["most_seconds_per_step"]
+    assert 3 <= result["batches"] <= result["steps"]
+    assert result["load_seconds"] > result["startup_seconds"]
     assert result["flops_per_step"] == 4 * adds
     assert near(result["gflops"] * result["seconds_per_step"], 4e-9 * adds)
     assert near(result["megapixels_per_second"] * result["seconds_per_step"], 160 * 128 / 1e6)
@@ -85,14 +87,16 @@ for report in whole, tiles:
 result = whole["results"][0]
 assert (result["tile"], result["tiles"], result["work"]) == (0, 1, 1)
 assert result["dream_seconds"] > 0 and 0 < result["dream_steps"] <= 80
+assert result["threads"] >= 1
 (profile,) = whole["profile"]
 operations = profile["operations"]
 assert sum(operation["flops"] for operation in operations) == result["flops_per_step"]
 assert near(sum(operation["seconds"] for operation in operations), profile["operations_seconds"])
 assert near(sum(operation["floor_seconds"] for operation in operations), profile["floor_seconds"])
 assert profile["operations_seconds"] == result["operations_seconds"]
-lost = [operation["seconds"] - operation["floor_seconds"] for operation in operations]
-assert lost == sorted(lost, reverse=True)
+over = [operation["seconds"] - operation["floor_seconds"] for operation in operations]
+assert over == sorted(over, reverse=True)
+assert profile["copy_bytes"] >= 3e6
 for operation in operations:
     assert operation["bytes"] > 0 and operation["seconds"] > 0 and operation["layer"] in needed
     assert (operation["flops"] > 0) == (operation["kind"] == "convolution")
@@ -112,6 +116,7 @@ assert [row["precision"] for row in rows] == ["fp32", "bf16"]
 for row in rows:
     assert set(row) == set(result) | set(machine)
     assert all(float(row[name]) > 0 for name in positive) and int(row["cores"]) == machine["cores"]
+    assert row["peak_bytes"] == "" or float(row["peak_bytes"]) > 0
     assert row["dream_seconds"] == "" and row["os"] == machine["os"]' || fail "the numbers"
 else
     skip "what the numbers are: there is no python3"
@@ -133,7 +138,11 @@ expect 2 '' 'pareidolia: --tile -1: must be 0 to 1000000' bench --tile -1
 expect 2 '' 'pareidolia: --limit soon: must be *, or none' bench --limit soon
 expect 2 '' 'pareidolia: --layer: there is no layer "mixed99"; *' bench --layer mixed99
 expect 2 '' 'pareidolia: "a.png" is one argument too many: bench takes options only' bench a.png
-expect 1 '' 'pareidolia: none.h5: *' bench --weights none.h5 --device cpu --sizes 128
+expect 1 '' 'pareidolia: cpu: none.h5: *' bench --weights none.h5 --device cpu --sizes 128
+
+# A device that fails is named, and so is the next one.
+expect 1 '' 'pareidolia: reference: none.h5: *
+pareidolia: cpu: none.h5: *' bench --weights none.h5 --device cpu,reference --sizes 128
 
 # A size that does not fit leaves the others measured.
 expect 1 'device*128,128*' "$notice
