@@ -25,7 +25,7 @@ join() { # FILE PART...
     mv "$parts/joined" "$1"
 }
 
-"$program" bench "${common[@]}" --limit "${LIMIT:-10}" --profile >"$parts/whole"
+"$program" bench "${common[@]}" --limit "${LIMIT:-10}" >"$parts/whole"
 "$program" bench "${common[@]}" --limit "${LIMIT:-10}" --tile "$tile" >"$parts/tiles"
 join "$sizes" "$parts/whole" "$parts/tiles"
 
@@ -62,8 +62,9 @@ size_table() {
                 head[row] = sprintf("%s, %s | %dx%d | %.2f", $column["device"], $column["precision"],
                                     $column["width"], $column["height"], pixels / 1e6)
             }
-            cost = sprintf("%.3f | %.0f | %.1f", $column["seconds_per_step"] / pixels * 1e6,
-                           $column["peak_bytes"] / 1e6, $column["bytes_per_pixel"])
+            peak = $column["peak_bytes"] ? sprintf("%.0f", $column["peak_bytes"] / 1e6) : "-"
+            cost = sprintf("%.3f | %s | %.1f", $column["seconds_per_step"] / pixels * 1e6, peak,
+                           $column["bytes_per_pixel"])
             if ($column["tile"] > 0)
                 tiles[row] = $column["tiles"] " | " sprintf("%.2f", $column["work"]) " | " cost
             else
@@ -99,8 +100,9 @@ threads_table() {
 }
 
 {
+    # The program names its own version and commit, in the last two columns.
     echo "$(date +%F), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores," \
-        "$("$program" --version | head -n 1) at $(git describe --always --dirty 2>/dev/null || echo '?')"
+        "$(awk -F, 'NR == 2 { print "pareidolia " $(NF - 1) " at " ($NF == "" ? "?" : $NF) }' "$sizes")"
     echo "${LAYER:-activation_41}, loss and gradient; work: pixels that are computed for each of the picture"
     echo
     size_table
