@@ -37,7 +37,9 @@ named and skipped; bench/peers/setup.sh installs them.
 Memory: on the CPU the most that the process held, of the peers while they were
 timed, of ours ever, Python and libraries included; on a GPU what PyTorch
 reserved, what TensorFlow allocated, and what we planned, without parameters.
-Loading and warm-up (compiling, tuning) are told apart from the step.
+Loading, from a process' start, and warm-up, one step (compiling, tuning, packing
+weights), are told apart from the step. A gradient that is too far off is said,
+and never the best variant's. OMP_NUM_THREADS and its like do not count.
 
 environment:
   TORCH_PYTHON, TENSORFLOW_PYTHON   other Pythons that have the peers
@@ -111,9 +113,10 @@ command -v python3 >/dev/null || fail "python3 is missing"
 
 # finish: the tables of what was measured, also after a failure or Ctrl-C.
 finish() {
-    local titles peer
+    local titles peer ours_version
     [ -s "$work/runs.jsonl" ] || return 0
-    titles=("$(date +%F), $machine, $ours_version")
+    ours_version=$(sed -n 's/.*"version": "\(pareidolia [^"]*\)".*/\1/p' "$work/runs.jsonl" | head -n 1)
+    titles=("$(date +%F), $machine${ours_version:+, $ours_version}")
     titles+=("$layer, loss and gradient; medians of $rounds rounds; ratios within a round, median (least..most)")
     for peer in torch keras; do
         [ -z "${version[$peer]:-}" ] || titles+=("${version[$peer]}")
@@ -129,7 +132,8 @@ finish() {
     [ -z "$json" ] || python3 bench/peers/table.py "$work/runs.jsonl" "$json" "${titles[@]}"
 }
 
-ours_version="$("$program" --version | head -n 1) at $(git describe --always --dirty 2>/dev/null || echo '?')"
+# Nobody's number of threads but --threads'; nproc heeds it, too.
+unset "${!OMP_@}" "${!GOMP_@}" "${!KMP_@}" "${!MKL_@}" "${!OPENBLAS_@}" "${!TF_NUM_@}"
 machine="$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores"
 [ "$device" = cpu ] ||
     machine="$({ nvidia-smi --query-gpu=name,driver_version --format=csv,noheader || echo '? GPU'; } 2>/dev/null |
@@ -171,22 +175,22 @@ for entry in $peers; do
 done
 [ -n "$helper" ] || note "no gradient is compared, as no peer's Python is there to do it"
 
-# ours SIZE PRECISION: one run of our step, in the form of the peers' lines. All that knows how ours is timed.
+# ours SIZE PRECISION [GRADIENT]: one run of our step, in the form of the peers' lines, and the gradient at the
+# photograph. All that knows how ours is timed.
 ours() {
-    local options=(--device "$device" --precision "$2" --sizes "$1" --seconds "$seconds")
+    local options=(--device "$device" --precision "$2" --weights "$weights" --layer "$layer" --threads "$threads")
     [ "$device" = cpu ] || options+=(--tune)
-    "$program" bench --json --weights "$weights" --layer "$layer" --threads "$threads" "${options[@]}" \
-        >"$work/ours.json" || return
-    python3 bench/peers/ours.py "$work/ours.json" "$ours_version"
+    "$program" bench --json "${options[@]}" --sizes "$1" --seconds "$seconds" >"$work/ours.json" || return
+    [ -z "${3:-}" ] || "$program" dump "$work/x.png" "${options[@]}" --gradient "$3" >/dev/null || return
+    python3 bench/peers/ours.py "$work/ours.json"
 }
 
-# theirs SIZE PRECISION PEER VARIANT [OPTION...]
+# theirs SIZE PRECISION PEER VARIANT [GRADIENT]
 theirs() {
-    local size=$1 precision=$2 peer=$3 variant=$4
-    shift 4
-    "$(python_of "$peer")" "bench/peers/${peer}_step.py" --weights "$weights" --layer "$layer" --width "$size" \
-        --height "$size" --device "$device" --precision "$precision" --variant "$variant" --seconds "$seconds" \
-        --threads "$threads" "$@"
+    local options=(--weights "$weights" --layer "$layer" --width "$1" --height "$1" --device "$device" --precision "$2")
+    [ -z "${5:-}" ] || options+=(--picture "$work/x.npy" --gradient "$5")
+    "$(python_of "$3")" "bench/peers/$3_step.py" "${options[@]}" --variant "$4" --seconds "$seconds" \
+        --threads "$threads"
 }
 
 # Why the last run of a peer has failed: its last line, or that there is none.
@@ -196,42 +200,37 @@ reason() { tail -n 1 "$work/stderr" | grep . || echo "it ended without a word, p
 record() {
     local line=${1/#\{/\{\"round\": $2, } error
     if [ -n "${3:-}" ]; then
-        error=$("$helper" bench/peers/gradient_error.py "$work/reference.npy" "$3")
+        error=$("$helper" bench/peers/gradient_error.py "$work/reference.npy" "$3") || fail "no gradient can be compared"
         line="${line%\}}, \"error\": $error}"
     fi
     echo "$line" >>"$work/runs.jsonl"
 }
 
-# measure SIZE PRECISION: all programs, all rounds.
+# run SIZE PRECISION ROUND ENTRY: one program, once; its gradient in the first round. 1: a peer that has failed.
+run() {
+    local gradient='' line
+    if [ "$3" = 1 ] && [ -n "$helper" ]; then gradient=$work/g.npy; fi
+    if [ "$4" = ours ]; then
+        line=$(ours "$1" "$2" "$gradient") || fail "our own program has failed at $1, $2"
+    elif ! line=$(theirs "$1" "$2" "${4%%:*}" "${4#*:}" "$gradient" 2>"$work/stderr"); then
+        note "skipped: ${4/:/ } at $1, $2: $(reason)"
+        return 1
+    fi
+    record "$line" "$3" "$gradient"
+}
+
+# measure SIZE PRECISION: all programs, all rounds. Each round begins with another one: who follows whom, and who comes
+# when the machine is warm, is not always the same.
 measure() {
-    local size=$1 precision=$2 round entry i line gradient options left=()
-    local dump=("$program" dump "$work/x.png" --weights "$weights" --layer "$layer" --threads "$threads")
+    local size=$1 precision=$2 round entry turn next left=(ours ${entries[@]+"${entries[@]}"})
     for round in $(seq "$rounds"); do
         echo "compare_peers.sh: $size $precision, round $round of $rounds" >&2
-        line=$(ours "$size" "$precision")
-        gradient=
-        if [ "$round" = 1 ] && [ -n "$helper" ]; then
-            gradient=$work/g.npy
-            "${dump[@]}" --device "$device" --precision "$precision" --gradient "$gradient" >/dev/null
-        fi
-        record "$line" "$round" "$gradient"
-        [ "$round" != 1 ] || left=(${entries[@]+"${entries[@]}"})
-        for entry in ${left[@]+"${left[@]}"}; do
-            options=() gradient=
-            if [ "$round" = 1 ]; then
-                gradient=$work/g.npy
-                options=(--picture "$work/x.npy" --gradient "$gradient")
-            fi
-            if line=$(theirs "$size" "$precision" "${entry%%:*}" "${entry#*:}" ${options[@]+"${options[@]}"} \
-                2>"$work/stderr"); then
-                record "$line" "$round" "$gradient"
-            else
-                note "skipped: ${entry/:/ } at $size, $precision: $(reason)"
-                for i in "${!left[@]}"; do
-                    [ "${left[i]}" != "$entry" ] || unset "left[i]"
-                done
-            fi
+        turn=("${left[@]}") left=()
+        for entry in "${turn[@]}"; do
+            if run "$size" "$precision" "$round" "$entry"; then left+=("$entry"); fi
         done
+        next=${left[0]}
+        left=("${left[@]:1}" "$next")
     done
 }
 

@@ -84,8 +84,7 @@ def main():
     loaded = peer.process_seconds()
     sync = tf.test.experimental.sync_devices if on_gpu else lambda: None
     batch = peer.wall_clock(lambda: step(x), sync)
-    for _ in range(3):
-        batch(1)
+    batch(1)
     warm = peer.process_seconds()
     peer.peak_reset()
     if on_gpu:
@@ -103,6 +102,7 @@ def main():
         f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
         options,
         times,
+        threads=tf.config.threading.get_intra_op_parallelism_threads() or peer.cores(),
         peak_bytes=peak,
         load_seconds=loaded,
         warmup_seconds=warm - loaded,

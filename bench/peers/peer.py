@@ -1,7 +1,8 @@
 """What the peers share: arguments, weights, pictures, the way of timing, and the JSON line that each prints.
 
-A peer loads its network, warms up on a random picture, is timed on it as bench/step.c times ours (several steps are
-queued before one wait, as many as take about 50 ms), and, asked for it, writes the gradient at a given picture.
+A peer loads its network, warms up with one step on a random picture, is timed on it as host/bench_time.c times ours
+(several steps are queued before one wait, as many as take about 50 ms), and, asked for it, writes the gradient at a
+given picture.
 """
 
 import argparse
@@ -13,8 +14,7 @@ import sys
 import time
 
 BATCH_SECONDS = 0.05
-MOST_QUEUED = 100
-FEWEST_BATCHES = {"cpu": 3, "cuda": 20}
+LEAST_BATCHES, FEW_BATCHES, MOST_QUEUED = 3, 5, 1000
 
 
 def arguments(description, variants):
@@ -111,6 +111,11 @@ def process_seconds():
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
+def cores():
+    """That this process may run on: what libraries take where nothing else is asked for."""
+    return len(os.sched_getaffinity(0))
+
+
 def wall_clock(step, sync):
     """A stopwatch for batches: seconds that count steps take, from the first one's start to a wait after the last."""
 
@@ -126,10 +131,12 @@ def wall_clock(step, sync):
 
 def timed(batch, options):
     """Seconds a step, of several batches, sorted. batch(n) runs n steps and returns their seconds."""
-    batch(1)
-    count = max(1, min(MOST_QUEUED, int(BATCH_SECONDS / batch(1))))
+    batch(1)  # a compiled CUDA graph is recorded at the second call
+    once = batch(1)
+    count = max(1, min(MOST_QUEUED, int(min(BATCH_SECONDS, options.seconds / FEW_BATCHES) / once)))
+    least = FEW_BATCHES if once <= options.seconds else LEAST_BATCHES
     times, begin = [], time.perf_counter()
-    while len(times) < FEWEST_BATCHES[options.device] or time.perf_counter() - begin < options.seconds:
+    while len(times) < least or time.perf_counter() - begin < options.seconds:
         times.append(batch(count) / count)
     return sorted(times)
 
@@ -138,8 +145,9 @@ def report(peer, version, options, times, **more):
     """Prints the line that compare_peers.sh reads."""
     names = ("variant", "device", "precision", "width", "height", "layer")
     line = {"peer": peer, "version": version} | {name: getattr(options, name) for name in names}
-    line |= {"seconds_per_step": times[len(times) // 2], "least_seconds": times[0], "most_seconds": times[-1]}
-    print(json.dumps(line | {"batches": len(times)} | more), flush=True)
+    line |= {"seconds_per_step": times[len(times) // 2]}
+    line |= {"least_seconds_per_step": times[0], "most_seconds_per_step": times[-1], "batches": len(times)}
+    print(json.dumps(line | more), flush=True)
 
 
 def run(main):

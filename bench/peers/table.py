@@ -1,15 +1,16 @@
 """Makes tables of the runs that compare_peers.sh has recorded. usage: table.py RUNS.jsonl [OUT.json TITLE...]
 
 RUNS.jsonl has a JSON object a line: what a peer prints, and its round. Prints Markdown: our step beside PyTorch's best
-variant, and all programs. A ratio is theirs / ours within a round, since machines drift; of it and of seconds, the
-median of the rounds and (least..most) are shown. With OUT.json, writes titles and runs there instead."""
+variant of those whose gradient can be believed, and all programs. A ratio is theirs / ours within a round, since
+machines drift; of it and of seconds, the median of the rounds and (least..most) are shown. With OUT.json, writes titles
+and runs there instead."""
 
 import json
 import statistics
 import sys
 
 OURS = "pareidolia"
-LEAST_COSINE = 0.999  # of a gradient in fp32 with the one in float64
+LEAST_COSINE = {"fp32": 0.999, "tf32": 0.97, "fp16": 0.97, "bf16": 0.75}  # of a gradient with float64's: host/compare.c
 
 
 def name_of(run):
@@ -58,6 +59,16 @@ def most_text(runs, key, unit, form):
     return format(max(values) / unit, form) if values else "-"
 
 
+def cosines(runs):
+    """Of a program's gradient with float64's, one or none; 0 where there is no such number."""
+    return [run["error"]["cosine"] or 0 for run in runs if run.get("error")][:1]
+
+
+def believed(precision, runs):
+    """Whether a program's gradient is not too far off, as far as it was compared, for its times to be believed."""
+    return all(cosine >= LEAST_COSINE[precision] for cosine in cosines(runs))
+
+
 def table(columns, rows):
     """Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
@@ -65,11 +76,11 @@ def table(columns, rows):
 
 
 def best_table(groups):
-    """Ours beside the fastest PyTorch variant."""
+    """Ours beside the fastest PyTorch variant that can be believed."""
     rows = []
     for (size, precision), programs in groups.items():
         ours = programs.get(OURS)
-        variants = [name for name in programs if name.startswith("torch ")]
+        variants = [name for name in programs if name.startswith("torch ") and believed(precision, programs[name])]
         if not ours:
             continue
         best = min(variants, key=lambda name: seconds(programs[name]), default=None)
@@ -110,22 +121,22 @@ def all_table(groups):
                     ratio_text(runs, ours),
                     error_text(runs, "relative_l2", ".2e"),
                     error_text(runs, "cosine", ".7f"),
+                    most_text(runs, "threads", 1, ".0f"),
                     most_text(runs, "peak_bytes", 1e6, ".0f"),
                     most_text(runs, "load_seconds", 1, ".1f"),
                     most_text(runs, "warmup_seconds", 1, ".1f"),
                 ]
             )
     columns = ["size", "precision", "program", "s a step", "GFLOP/s", "its / ours", "gradient's error", "cosine"]
-    return table([*columns, "peak, MB", "load, s", "warm-up, s"], rows)
+    return table([*columns, "threads", "peak, MB", "load, s", "warm-up, s"], rows)
 
 
 def doubts(groups):
-    """Sentences on programs whose gradient is too far off for their times to be believed."""
+    """Sentences on programs that are not believed."""
     for (size, precision), programs in groups.items():
         for name, runs in programs.items():
-            cosines = [run["error"]["cosine"] for run in runs if run.get("error")]
-            if precision == "fp32" and cosines and not (cosines[0] or 0) > LEAST_COSINE:
-                yield f"Not to be believed: {name} at {size}, fp32: its gradient's cosine is {cosines[0]}."
+            if not believed(precision, runs):
+                yield f"Not to be believed: {name} at {size}, {precision}: its gradient's cosine is {cosines(runs)[0]}."
 
 
 def main():
