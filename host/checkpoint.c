@@ -106,6 +106,7 @@ static char *header_text(const struct checkpoint_setting *settings, int count, c
     complete = complete && integer_add(header, "octave", checkpoint->octave) &&
                integer_add(header, "lowerings", checkpoint->lowerings) &&
                integer_add(header, "tile", checkpoint->tile) &&
+               cJSON_AddBoolToObject(header, "apart", checkpoint->apart) &&
                cJSON_AddStringToObject(header, "type", dtype_name(checkpoint->type)) &&
                integer_add(header, "iterations", log->iterations);
     cJSON *octaves = cJSON_AddArrayToObject(header, "octaves");
@@ -351,8 +352,8 @@ static int header_read(const char *path, const cJSON *header, struct checkpoint 
 
     if (!cJSON_IsArray(octaves) || count < 1 || !int_read(header, "octave", count - 1, &out->octave) ||
         !int_read(header, "lowerings", INT_MAX, &out->lowerings) ||
-        !integer_read(header, "tile", 0, INTEGER_MAX, &out->tile) || !type_read(header, &out->type) ||
-        !int_read(header, "iterations", INT_MAX, &log->iterations))
+        !integer_read(header, "tile", 0, INTEGER_MAX, &out->tile) || !bool_read(header, "apart", &out->apart) ||
+        !type_read(header, &out->type) || !int_read(header, "iterations", INT_MAX, &log->iterations))
         return damaged(path, what);
     log->octave = calloc((size_t)count, sizeof *log->octave);
     if (!log->octave)

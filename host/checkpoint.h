@@ -18,10 +18,11 @@ struct checkpoint_setting {
 
 /* A dream between two steps. A zeroed one is safe to free. */
 struct checkpoint {
-    int octave;            /* under way, index into log.octave */
-    int lowerings;         /* how often the gradient's scale has been lowered in that octave */
-    int64_t tile;          /* of the whole render: owned pixels a side, 0 untiled */
-    enum dtype type;       /* of pixels: DTYPE_F32 or DTYPE_F64 */
+    int octave;      /* under way, index into log.octave */
+    int lowerings;   /* how often the gradient's scale has been lowered in that octave */
+    int64_t tile;    /* of the whole render: owned pixels a side, 0 untiled */
+    bool apart;      /* of the whole render: pictures lay in the host's memory, the network's device has another */
+    enum dtype type; /* of pixels: DTYPE_F32 or DTYPE_F64 */
     int64_t height, width; /* of the octave's picture, as log.octave[octave] has them */
     void *pixels;          /* height * width * 3; owned after reading, borrowed for writing */
     struct dream_log log;  /* up to here: the octaves before with all their records, this one with `steps` of them;

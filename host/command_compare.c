@@ -331,7 +331,7 @@ static cJSON *side_json(const struct compare_side *side)
 
     json_add_text(object, "device", side->device->name);
     json_add_text(object, "precision", side->device->precision);
-    json_add_programs(object, side->device);
+    json_add_programs(object, side->device->programs);
     return object;
 }
 

@@ -9,6 +9,7 @@
 #include "request.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,9 +94,16 @@ static bool on_checkpoint_due(void *context)
     return keeper_due(&((struct job *)context)->keeper);
 }
 
+/* A checkpoint that cannot be written, as on a full disk, does not end the dream: the one before is still there. */
 static int on_checkpoint(void *context, const struct checkpoint *checkpoint)
 {
-    return keeper_keep(&((struct job *)context)->keeper, checkpoint);
+    struct job *job = context;
+
+    if (keeper_keep(&job->keeper, checkpoint)) {
+        progress_clear(&job->progress);
+        fprintf(stderr, "pareidolia: %s; the dream goes on\n", error_message());
+    }
+    return 0;
 }
 
 enum { OCTAVE_NAME = 96 };
@@ -209,18 +217,16 @@ static struct progress_text progress_text(const struct dream_log *log)
 }
 
 /* Says what was chosen and about how long it will take. */
-static int announce(const struct job *job, const struct schedule *schedule)
+static void announce(const struct job *job, const struct schedule *schedule)
 {
     double seconds;
 
     if (job->settings->quiet)
-        return 0;
+        return;
     seconds = schedule_estimate(schedule);
-    if (seconds < 0)
-        return -1;
-    fprintf(stderr, "%" PRId64 "x%" PRId64 " %s; about %s\n", schedule->width, schedule->height,
-            schedule_describe(schedule).text, duration_text(seconds).text);
-    return 0;
+    fprintf(stderr, "%" PRId64 "x%" PRId64 " %s%s%s\n", schedule->width, schedule->height,
+            schedule_describe(schedule).text, isnan(seconds) ? "" : "; about ",
+            isnan(seconds) ? "" : duration_text(seconds).text);
 }
 
 /* Writes what the dream has come to: the picture, marked where it is partial, and the log. */
@@ -328,8 +334,8 @@ static int recipe_list(struct job *job, const struct session *session, const str
         if (recipe_add(recipe, "--mask", file_name(settings->finish.mask)) || recipe_add(recipe, "mask", text))
             return -1;
     }
-    if (session->device->programs) {
-        snprintf(text, sizeof text, "%016" PRIx64, session->device->programs);
+    if (schedule->programs) {
+        snprintf(text, sizeof text, "%016" PRIx64, schedule->programs);
         if (recipe_add(recipe, "programs", text))
             return -1;
     }
@@ -417,10 +423,12 @@ static enum exit_status session_dream(struct job *job, struct session *session,
         keeper_open(&job->keeper, &job->settings->keeper, session, job->settings->layer, &dream_options, picture,
                     &limits))
         goto fail;
+    limits.returned += (size_t)(picture->height * picture->width) * 3 * sizeof *picture->pixels;
     schedule = schedule_new(session->net, session->host, picture->height, picture->width, &dream_options, &limits);
     if (!schedule || keeper_check_tile(&job->keeper, schedule->tile) ||
-        recipe_make(job, session, &dream_options, schedule) || announce(job, schedule))
+        recipe_make(job, session, &dream_options, schedule))
         goto fail;
+    announce(job, schedule);
     interrupt_catch();
     status = dream_and_write(job, session, schedule, options, picture);
 

@@ -66,11 +66,9 @@ struct plan_report {
     size_t peak_bytes; /* of the process, on the host */
 };
 
-static int tiles_of(const struct scheduled_octave *octave)
+static int64_t tiles_of(const struct scheduled_octave *octave)
 {
-    const struct tiling *tiling = octave->gradient ? gradient_tiling(octave->gradient) : NULL;
-
-    return tiling ? tiling->rows * tiling->columns : 0;
+    return octave->gradient ? tiling_count(gradient_tiling(octave->gradient)) : 0;
 }
 
 static double work_of(const struct scheduled_octave *octave)
@@ -79,12 +77,10 @@ static double work_of(const struct scheduled_octave *octave)
 }
 
 /* What this process holds now, with the weights and everything that a first step has brought, and what the dream
- * will come to take beside it: its pictures and plans, and the picture as it is read and written where those lie on
- * another device. */
+ * will come to take beside it. */
 static size_t peak_bytes(const struct schedule *schedule)
 {
-    size_t picture = (size_t)(schedule->height * schedule->width) * 3 * sizeof(float);
-    size_t most = memory_resident() + schedule->host_bytes + (schedule->device->in_host_memory ? 0 : picture);
+    size_t most = memory_resident() + schedule->host_bytes;
 
     return most > memory_peak() ? most : memory_peak();
 }
@@ -103,7 +99,7 @@ static void print_table(const struct plan_report *report)
 
         snprintf(size, sizeof size, "%" PRId64 "x%" PRId64, o->width, o->height);
         if (o->gradient) {
-            snprintf(tiles, sizeof tiles, "%d", tiles_of(o));
+            snprintf(tiles, sizeof tiles, "%" PRId64, tiles_of(o));
             snprintf(halo, sizeof halo, "+%.0f%%", 100 * (work_of(o) - 1));
         }
         printf("%6d  %15s  %6s  %9s  %10s  %10s  %10.1f%s\n", i + 1, size, tiles, halo,
@@ -114,8 +110,10 @@ static void print_table(const struct plan_report *report)
     printf("\n%s\n", schedule_describe(s).text);
     if (!s->device->in_host_memory)
         printf("%s on the device, ", bytes_text(s->device_bytes).text);
-    printf("%s in this process; about %s\n", bytes_text(report->peak_bytes).text,
-           duration_text(report->seconds).text);
+    printf("%s in this process", bytes_text(report->peak_bytes).text);
+    if (!isnan(report->seconds))
+        printf("; about %s", duration_text(report->seconds).text);
+    putchar('\n');
 }
 
 static cJSON *octave_json(const struct scheduled_octave *octave)
@@ -125,7 +123,7 @@ static cJSON *octave_json(const struct scheduled_octave *octave)
     json_add_number(object, "width", (double)octave->width);
     json_add_number(object, "height", (double)octave->height);
     cJSON_AddBoolToObject(object, "silent", octave->silent);
-    json_add_number(object, "tiles", tiles_of(octave));
+    json_add_number(object, "tiles", (double)tiles_of(octave));
     json_add_number(object, "work", work_of(octave));
     json_add_number(object, "network_bytes", (double)octave->network_bytes);
     json_add_number(object, "picture_bytes", (double)octave->picture_bytes);
@@ -169,9 +167,7 @@ static int plan_print(const struct settings *settings, const struct schedule_lim
         return -1;
     report.seconds = schedule_estimate(schedule);
     report.peak_bytes = peak_bytes(schedule);
-    if (report.seconds < 0)
-        result = -1;
-    else if (settings->json)
+    if (settings->json)
         result = json_print(stdout, report_json(&report));
     else
         print_table(&report);
@@ -209,10 +205,10 @@ enum exit_status command_plan(int argc, char **argv)
     struct schedule_limits limits = {0};
     const struct command_line line = {
         .command = "plan",
-        .about = "Says what a dream of a picture of some size takes: the sizes it is dreamt at, in how many tiles, "
-                 "memory and "
-                 "time. Nothing is rendered. With --memory it plans for a machine that has so much, whatever this "
-                 "one has.",
+        .about =
+            "Says what a dream of a picture of some size takes: the sizes it is dreamt at, in how many tiles, "
+            "memory and time. Nothing is rendered; one step at a small size tells how fast this machine is. With "
+            "--memory it plans for a machine that has so much, whatever this one has.",
         .groups = {{"the dream", plan_table, &settings},
                    {"large pictures", limits_option_table, &limits},
                    {"the network", session_option_table, &options}},

@@ -28,7 +28,7 @@ struct tensor {
     int c;
     int pitch; /* elements from pixel to pixel, at least c */
     enum dtype type;
-    void *data; /* borrowed; belongs to the plan's one allocation */
+    void *data; /* borrowed: of a plan's one allocation, or a picture's */
 };
 
 /* Bytes of n elements of a type (BITS: n is rounded up to a multiple of 8). */

@@ -138,21 +138,25 @@ static int picture_resize(struct dreamer *d, const struct tensor *from, const st
     return 0;
 }
 
-/* Moves the picture's pixels to the device. They are not needed again before the result takes their place; fresh
- * memory for that takes no room before it is written to. */
+/* Forgets the picture's pixels: fresh memory takes no room before it is written to. */
+static int pixels_renew(struct image *picture)
+{
+    size_t bytes = (size_t)(picture->height * picture->width) * 3 * sizeof *picture->pixels;
+
+    free(picture->pixels);
+    picture->pixels = malloc(bytes);
+    return picture->pixels ? 0 : error_set("no memory for the result (%zu bytes)", bytes);
+}
+
+/* Moves the picture's pixels to the device. They are not needed again before the result takes their place. */
 static int original_upload(struct dreamer *d)
 {
     struct image *picture = d->picture;
-    size_t bytes = (size_t)(picture->height * picture->width) * 3 * sizeof *picture->pixels;
 
     if (picture_new(d->device, picture->height, picture->width, &d->original) ||
         tensor_upload(d->device, &d->original, picture->pixels))
         return -1;
-    free(picture->pixels);
-    picture->pixels = malloc(bytes);
-    if (!picture->pixels)
-        return error_set("no memory for the result (%zu bytes)", bytes);
-    return 0;
+    return pixels_renew(picture);
 }
 
 enum { FINISH_BYTES = 1 << 20 };
@@ -183,6 +187,7 @@ static int octave_download(struct dreamer *d, int octave)
 {
     const struct image *picture = d->picture;
     struct image view = *picture; /* borrows all but the size */
+    bool last = octave + 1 == d->log->octaves;
 
     view.height = d->x.h;
     view.width = d->x.w;
@@ -193,10 +198,11 @@ static int octave_download(struct dreamer *d, int octave)
     for (int64_t i = 0; i < view.height * view.width * 3; i++)
         if (!isfinite(view.pixels[i]))
             return error_set("at octave %d the picture left the range of numbers; take a smaller step", octave + 1);
-    if (octave + 1 == d->log->octaves && d->observer->finish && picture_finish(d))
+    if (last && d->observer->finish && picture_finish(d))
         return -1;
-    return d->observer->picture && !d->ended ? d->observer->picture(d->observer->context, d->log, octave, &view)
-                                             : 0;
+    if (d->observer->picture && !d->ended && d->observer->picture(d->observer->context, d->log, octave, &view))
+        return -1;
+    return last ? 0 : pixels_renew(d->picture);
 }
 
 /* Checkpoints ------------------------------------------------------------------------------------------------- */
@@ -212,6 +218,7 @@ static int checkpoint_hand(struct dreamer *d, const struct climb *climb)
     checkpoint = (struct checkpoint){.octave = climb->octave,
                                      .lowerings = climb->lowerings,
                                      .tile = d->schedule->tile,
+                                     .apart = d->schedule->pictures != d->schedule->device,
                                      .type = d->x.type,
                                      .height = d->x.h,
                                      .width = d->x.w,
@@ -241,9 +248,9 @@ static int climb_restore(struct dreamer *d, struct climb *climb)
     const struct octave_log *log = &d->log->octave[climb->octave];
     struct ascent *state = d->state_copy;
 
-    assert(d->from->type == d->x.type && d->from->height == d->x.h && d->from->width == d->x.w);
-    for (; climb->lowerings < d->from->lowerings; climb->lowerings++)
-        gradient_lower_scale(climb->gradient);
+    assert(d->from->height == d->x.h && d->from->width == d->x.w);
+    while (climb->lowerings < d->from->lowerings && gradient_lower_scale(climb->gradient))
+        climb->lowerings++;
     memset(state, 0, ascent_bytes(d->options->iterations));
     memcpy(state->records, log->records, (size_t)log->steps * sizeof *log->records);
     state->steps = log->steps;
@@ -280,10 +287,13 @@ static int step_run(struct dreamer *d, struct climb *climb)
             return -1;
     } else {
         if (!climb->recording) {
-            if (device_record_begin(d->device) || step_queue(d, climb))
+            int result;
+
+            if (device_record_begin(d->device))
                 return -1;
+            result = step_queue(d, climb);
             climb->recording = device_record_end(d->device);
-            if (!climb->recording)
+            if (result || !climb->recording)
                 return -1;
         }
         device_replay(d->device, climb->recording);
@@ -389,8 +399,8 @@ fail:
 
 /* The dream ------------------------------------------------------------------------------------------------- */
 
-/* Enlarges the dream to an octave that the checkpoint has done, or takes its picture's place: what it holds comes
- * with the ascent. */
+/* Enlarges the dream to the octave; for the one that a checkpoint is of, only makes room: what it holds comes with
+ * the ascent. */
 static int octave_enter(struct dreamer *d, int octave)
 {
     const struct octave_log *log = &d->log->octave[octave];
@@ -428,11 +438,31 @@ static int octave_dream(struct dreamer *d, int octave)
     return 0;
 }
 
+/* Whether the checkpoint is of such a dream as the schedule is of; the settings were compared by who has read it.
+ */
+static int from_check(const struct dreamer *d)
+{
+    const struct checkpoint *from = d->from;
+    bool fits = from->log.octaves == d->options->octaves && from->octave < d->options->octaves &&
+                from->log.iterations == d->options->iterations && from->type == d->device->picture &&
+                d->schedule->octave[from->octave].gradient;
+
+    for (int i = 0; fits && i < from->log.octaves; i++)
+        fits = from->log.octave[i].height == d->log->octave[i].height &&
+               from->log.octave[i].width == d->log->octave[i].width &&
+               from->log.octave[i].steps <= d->options->iterations;
+    return fits
+               ? 0
+               : error_set("the checkpoint is of a dream of other sizes, steps or numbers; begin without --resume");
+}
+
 /* Runs all octaves, or those that the checkpoint has not done. */
 static int octaves_dream(struct dreamer *d)
 {
     int first = d->from ? d->from->octave : 0;
 
+    if (d->from && from_check(d))
+        return -1;
     for (int octave = 0; d->from && octave <= first; octave++)
         if (log_take(d, octave))
             return -1;

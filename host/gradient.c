@@ -27,7 +27,7 @@ struct gradient {
 
 static bool is_tiled(const struct gradient *gradient)
 {
-    return gradient->tiling.rows * gradient->tiling.columns > 1;
+    return tiling_count(&gradient->tiling) > 1;
 }
 
 static bool is_split(const struct gradient *gradient)
@@ -268,7 +268,7 @@ int gradient_compute(struct gradient *gradient, const struct tensor *x, const st
 bool gradient_records(const struct gradient *gradient)
 {
     return gradient->device->records && !is_split(gradient) &&
-           gradient->tiling.rows * gradient->tiling.columns <= RECORDED_TILES;
+           tiling_count(&gradient->tiling) <= RECORDED_TILES;
 }
 
 double gradient_scale(const struct gradient *gradient)

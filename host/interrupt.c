@@ -30,6 +30,8 @@ void interrupt_catch(void)
         if (sigaction(signals[i], NULL, &inherited) || inherited.sa_handler == SIG_IGN)
             continue;
         sigemptyset(&action.sa_mask);
+        for (size_t j = 0; j < sizeof signals / sizeof *signals; j++)
+            sigaddset(&action.sa_mask, signals[j]); /* one after another, so that only one finds itself the first */
         sigaction(signals[i], &action, NULL);
     }
 }

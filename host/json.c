@@ -77,13 +77,13 @@ void json_add_text(cJSON *object, const char *name, const char *text)
     free(clean);
 }
 
-void json_add_programs(cJSON *object, const struct device *device)
+void json_add_programs(cJSON *object, uint64_t programs)
 {
     char digits[17];
 
-    if (!device->programs)
+    if (!programs)
         return;
-    snprintf(digits, sizeof digits, "%016" PRIx64, device->programs);
+    snprintf(digits, sizeof digits, "%016" PRIx64, programs);
     cJSON_AddStringToObject(object, "programs", digits);
 }
 

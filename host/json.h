@@ -15,7 +15,7 @@ void json_add_number(cJSON *object, const char *name, double value);
 void json_add_text(cJSON *object, const char *name, const char *text);
 
 /* Adds "programs", the convolution programs of a device as 16 digits, where it has a choice. */
-void json_add_programs(cJSON *object, const struct device *device);
+void json_add_programs(cJSON *object, uint64_t programs);
 
 /* Prints value and a line end to file and deletes it. Returns 0, or -1 with an error where memory or the file
  * fails. value may be NULL: memory has failed already. */

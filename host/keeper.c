@@ -39,14 +39,17 @@ static int settings_list(struct recipe *settings, const struct session *session,
     return recipe_add_dream(settings, session, layer, dream) || recipe_add(settings, "picture", digits) ? -1 : 0;
 }
 
-/* The checkpoint's tiles, where the user has given none. */
-static void tiles_take(const struct keeper *keeper, const struct image *picture, struct schedule_limits *limits)
+/* The checkpoint's tiles, where the user has given none, and its place for the pictures: rounding is another in
+ * others. */
+static void limits_take(const struct keeper *keeper, const struct image *picture, struct schedule_limits *limits)
 {
     const struct checkpoint *from = &keeper->from;
     int64_t whole = picture->height > picture->width ? picture->height : picture->width;
 
     if (!limits->tile)
         limits->tile = (int)(from->tile ? from->tile : whole);
+    limits->pictures = from->apart ? PICTURES_ON_HOST : PICTURES_ON_DEVICE;
+    limits->returned += (size_t)(from->height * from->width) * 3 * dtype_bytes(from->type, 1);
 }
 
 int keeper_check_tile(const struct keeper *keeper, int64_t tile)
@@ -76,7 +79,7 @@ int keeper_open(struct keeper *keeper, const struct keeper_options *options, con
     if (options->resume) {
         if (checkpoint_read(options->resume, keeper->settings.setting, keeper->settings.count, &keeper->from))
             return -1;
-        tiles_take(keeper, picture, limits);
+        limits_take(keeper, picture, limits);
     }
     return 0;
 }
@@ -99,10 +102,7 @@ bool keeper_due(const struct keeper *keeper)
 
 int keeper_keep(struct keeper *keeper, const struct checkpoint *checkpoint)
 {
-    if (!keeper->options->checkpoint)
-        return 0;
-    if (checkpoint_write(keeper->options->checkpoint, keeper->settings.setting, keeper->settings.count, checkpoint))
-        return -1;
-    keeper->kept_at = clock_seconds();
-    return 0;
+    keeper->kept_at = clock_seconds(); /* also where it fails: not again at once */
+    return checkpoint_write(keeper->options->checkpoint, keeper->settings.setting, keeper->settings.count,
+                            checkpoint);
 }

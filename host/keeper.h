@@ -24,9 +24,9 @@ struct keeper {
     struct checkpoint from; /* owned; zeroed: from the beginning */
 };
 
-/* Lists what the result depends on beside the tiles, and reads the checkpoint to go on from, whose tiles it sets in
- * limits where the user has given none. layer is as given. Returns 0, or -1 with an error that says what differs. A
- * zeroed keeper is safe to close. */
+/* Lists what the result depends on beside the tiles, and reads the checkpoint to go on from, whose place for the
+ * pictures it sets in limits, and whose tiles where the user has given none. layer is as given. Returns 0, or -1
+ * with an error that says what differs. A zeroed keeper is safe to close. */
 int keeper_open(struct keeper *keeper, const struct keeper_options *options, const struct session *session,
                 const char *layer, const struct dream_options *dream, const struct image *picture,
                 struct schedule_limits *limits);
@@ -39,7 +39,7 @@ int keeper_check_tile(const struct keeper *keeper, int64_t tile);
 /* What dream() wants to go on from, or NULL. */
 struct checkpoint *keeper_from(struct keeper *keeper);
 
-/* The observer's functions of these names (dream.h). */
+/* The observer's functions of these names (dream.h); keep only with options->checkpoint. */
 bool keeper_due(const struct keeper *keeper);
 int keeper_keep(struct keeper *keeper, const struct checkpoint *checkpoint);
 

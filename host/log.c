@@ -47,7 +47,7 @@ static cJSON *log_json(const struct log_header *header, const struct dream_log *
     json_add_text(object, "layer", header->layer);
     json_add_text(object, "device", header->device->name);
     json_add_text(object, "precision", header->device->precision);
-    json_add_programs(object, header->device);
+    json_add_programs(object, header->schedule->programs);
     json_add_number(object, "threads", header->threads);
     json_add_text(object, "weights", header->weights);
     json_add_number(object, "octave_scale", options->octave_scale);

@@ -1,5 +1,5 @@
-/* The network on a device, for one set of targets: which layers are needed, their filters, and for each picture
- * size a plan (operations in order, every buffer's place in one allocation). */
+/* The network on a device, for one set of targets: which layers are needed, and their filters. plan.h has what
+ * runs. */
 #ifndef PAREIDOLIA_NET_H
 #define PAREIDOLIA_NET_H
 
@@ -16,7 +16,7 @@ struct target {
 
 struct net;
 
-/* Brings the filters that the targets need to the device. gradient: plans will run net_backward, too. Returns NULL
+/* Brings the filters that the targets need to the device. gradient: plans will run plan_backward, too. Returns NULL
  * with an error that names the layer that is missing or does not fit. network and device must outlive the net. */
 struct net *net_open(struct device *device, const struct network *network, struct weights *weights,
                      const struct target *targets, int count, bool gradient);

@@ -1,4 +1,4 @@
-/* What net.c and plan.c share of an opened network. */
+/* An opened network, for net.c, tiles.c and the files of plans. */
 #ifndef PAREIDOLIA_NET_INTERNAL_H
 #define PAREIDOLIA_NET_INTERNAL_H
 

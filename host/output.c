@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -31,6 +32,7 @@ static void temporary_list(const char *path)
         if (listed[i].used || strlen(path) >= sizeof listed[i].path)
             continue;
         strcpy(listed[i].path, path);
+        atomic_signal_fence(memory_order_release);
         listed[i].used = 1;
         return;
     }
@@ -79,12 +81,13 @@ static int temporary_create(struct output *out)
             errno = ENOMEM;
             return -1;
         }
+        /* Listed before it is there, so that no signal finds it there and not listed. */
+        temporary_list(out->temporary);
         int descriptor = open(out->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (descriptor >= 0) {
-            temporary_list(out->temporary);
+        if (descriptor >= 0)
             return descriptor;
-        }
         int reason = errno;
+        temporary_unlist(out->temporary);
         free(out->temporary);
         out->temporary = NULL;
         errno = reason;

@@ -41,6 +41,8 @@ struct room {
     size_t device; /* of the network's device */
     size_t host;   /* of the host's memory, for pictures that do not count against the former */
     bool limited;  /* the user's limit is why device is no more */
+    bool elsewhere;
+    enum picture_place pictures;
 };
 
 /* A way to compute the largest octave. */
@@ -56,13 +58,20 @@ static bool same_memory(const struct schedule *s)
     return s->device->in_host_memory;
 }
 
+/* a + b, or SIZE_MAX. */
+static size_t bytes_more(size_t a, size_t b)
+{
+    return a > SIZE_MAX - b ? SIZE_MAX : a + b;
+}
+
 static struct room room_of(const struct schedule *s, const struct schedule_limits *limits)
 {
-    struct room room = {.device = SIZE_MAX, .host = SIZE_MAX};
+    struct room room = {
+        .device = SIZE_MAX, .host = SIZE_MAX, .elsewhere = limits->elsewhere, .pictures = limits->pictures};
 
     if (!limits->elsewhere) {
-        room.device = device_available(s->device);
-        room.host = memory_spare();
+        room.device = bytes_more(device_available(s->device), same_memory(s) ? limits->returned : 0);
+        room.host = bytes_more(memory_spare(), limits->returned);
     }
     room.limited = limits->memory > 0 && limits->memory < room.device;
     if (room.limited)
@@ -93,12 +102,18 @@ static size_t network_room(const struct schedule *s, const struct room *room, si
     return room->device;
 }
 
-/* Whether crops of h x w pixels fit, the network taking about so many bytes a pixel. */
-static bool crop_fits(const struct schedule *s, double rate, int64_t h, int64_t w, size_t room)
+/* Whether pieces of h x w pixels fit, the network taking about so many bytes a pixel. Tiles have a crop beside it.
+ */
+static bool piece_fits(const struct schedule *s, double rate, int64_t h, int64_t w, bool tile, size_t room)
 {
-    double bytes = (double)h * (double)w * (rate + (double)dtype_bytes(s->device->picture, 3));
+    double crop = tile ? (double)dtype_bytes(s->device->picture, 3) : 0;
 
-    return bytes <= (double)room && net_largest(s->net, h, w) < NET_TENSOR_LIMIT;
+    return (double)h * (double)w * (rate + crop) <= (double)room && net_largest(s->net, h, w) < NET_TENSOR_LIMIT;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
 }
 
 /* The tiles with the least work of those that fit; of equal ones the largest. */
@@ -106,8 +121,7 @@ static int tiles_choose(const struct schedule *s, double rate, size_t room, stru
 {
     const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
     int64_t longer = largest->height > largest->width ? largest->height : largest->width;
-    struct tile_grain grain = tiling_grain(s->net);
-    int64_t step = grain.jump;
+    int64_t step = tiling_jump(s->net);
 
     choice->work = INFINITY;
     while (longer / step > 4096) /* candidates enough */
@@ -115,11 +129,12 @@ static int tiles_choose(const struct schedule *s, double rate, size_t room, stru
     for (int64_t side = step; side < longer + step; side += step) {
         struct tiling tiling;
 
-        if (!crop_fits(s, rate, side, side, room))
+        if (!piece_fits(s, rate, smaller(side, largest->height), smaller(side, largest->width), true, room))
             break;
         if (tiling_init(&tiling, s->net, largest->height, largest->width, side))
             return -1;
-        if (tiling.work <= choice->work && crop_fits(s, rate, tiling.crop_rows[0], tiling.crop_columns[0], room)) {
+        if (tiling.work <= choice->work &&
+            piece_fits(s, rate, tiling.crop_rows[0], tiling.crop_columns[0], true, room)) {
             choice->work = tiling.work;
             choice->side = side;
         }
@@ -128,10 +143,12 @@ static int tiles_choose(const struct schedule *s, double rate, size_t room, stru
     return 0;
 }
 
-/* Whether pictures may lie apart. */
-static bool can_part(const struct schedule *s, const struct room *room)
+/* Whether pictures may lie apart, or with the network. */
+static bool way_allowed(const struct schedule *s, const struct room *room, bool apart)
 {
-    return s->host && (!same_memory(s) || room->limited);
+    if (same_memory(s))
+        return !apart || room->limited;
+    return apart ? s->host && room->pictures != PICTURES_ON_DEVICE : room->pictures != PICTURES_ON_HOST;
 }
 
 /* In which tiles, and where the pictures lie then; in one piece where there is room for that beside pictures that
@@ -141,32 +158,29 @@ static int way_choose(const struct schedule *s, const struct room *room, double 
     const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
     size_t pictures = pictures_bytes(s, s->options.octaves - 1);
     struct choice ways[2] = {{.apart = false}, {.apart = true}};
+    /* In the same memory nothing is gained but that the limit is not kept: the last resort. */
+    double worth_moving = same_memory(s) ? INFINITY : WORK_WORTH_MOVING;
 
     for (int i = 0; i < 2; i++) {
         size_t free = network_room(s, room, pictures, ways[i].apart);
 
         ways[i].work = INFINITY;
-        if (ways[i].apart && !can_part(s, room))
+        if (!way_allowed(s, room, ways[i].apart))
             continue;
-        if (crop_fits(s, rate, largest->height, largest->width, free))
+        if (piece_fits(s, rate, largest->height, largest->width, ways[i].apart && !same_memory(s), free))
             ways[i].work = 1;
         else if (tiles_choose(s, rate, free, &ways[i]))
             return -1;
     }
-    *out = ways[0].work <= WORK_WORTH_MOVING * ways[1].work ? ways[0] : ways[1];
+    *out = ways[0].work < INFINITY && ways[0].work <= worth_moving * ways[1].work ? ways[0] : ways[1];
     return 0;
 }
 
 /* Planning ------------------------------------------------------------------------------------------------ */
 
-/* Says that it cannot fit. */
-static int cannot_fit(const struct schedule *s, const struct room *room)
+static bool fits(const struct schedule *s, const struct room *room)
 {
-    return error_set("%" PRId64 "x%" PRId64 " pixels take %s for the network%s and %s for pictures; %s has "
-                     "%s%s; take a smaller picture%s or another device",
-                     s->width, s->height, bytes_text(s->network_bytes).text, s->tile ? ", in tiles," : "",
-                     bytes_text(s->picture_bytes).text, s->device->name, bytes_text(room->device).text,
-                     room->limited ? " that --memory allows" : " free", s->tile ? "" : ", tiles");
+    return s->network_bytes <= network_room(s, room, s->picture_bytes, s->apart);
 }
 
 static const struct tiling *largest_tiling(const struct schedule *s)
@@ -176,71 +190,105 @@ static const struct tiling *largest_tiling(const struct schedule *s)
     return gradient ? gradient_tiling(gradient) : NULL;
 }
 
-/* Plans all octaves in the way that is chosen. */
-static int octaves_plan(struct schedule *s, const struct choice *choice)
+/* Says that it cannot fit. */
+static int cannot_fit(const struct schedule *s, const struct room *room)
 {
+    char host[64] = "";
+
+    if (!same_memory(s))
+        snprintf(host, sizeof host, ", the host %s", bytes_text(room->host).text);
+    return error_set("%" PRId64 "x%" PRId64 " pixels take %s for the network%s and %s for pictures; %s has %s%s%s; "
+                     "take a smaller picture or another device",
+                     s->width, s->height, bytes_text(s->network_bytes).text, s->tile ? ", in tiles," : "",
+                     bytes_text(s->picture_bytes).text, s->device->name, bytes_text(room->device).text,
+                     room->limited ? " that --memory allows" : " free", host);
+}
+
+static int octave_plan(struct schedule *s, struct scheduled_octave *o, size_t pictures)
+{
+    o->network_bytes = 0;
+    o->picture_bytes = pictures;
+    if (!o->silent && s->options.iterations > 0) {
+        o->gradient = gradient_new(s->net, s->pictures, o->height, o->width, s->tile);
+        if (!o->gradient)
+            return -1;
+        o->network_bytes = gradient_bytes(o->gradient);
+        o->picture_bytes += gradient_picture_bytes(o->gradient);
+    }
+    s->network_bytes = o->network_bytes > s->network_bytes ? o->network_bytes : s->network_bytes;
+    s->picture_bytes = o->picture_bytes > s->picture_bytes ? o->picture_bytes : s->picture_bytes;
+    return 0;
+}
+
+/* Plans all octaves in the way that is chosen, the largest first, and no more where that does not fit. */
+static int octaves_plan(struct schedule *s, const struct choice *choice, const struct room *room)
+{
+    uint64_t programs = s->device->programs; /* a sum over all that was ever planned */
     const struct tiling *tiling;
 
+    for (int i = 0; i < s->options.octaves; i++) {
+        gradient_free(s->octave[i].gradient);
+        s->octave[i].gradient = NULL;
+    }
     s->tile = choice->side;
     s->apart = choice->apart;
     s->pictures = choice->apart ? s->host : s->device;
     s->network_bytes = s->picture_bytes = 0;
     for (int i = s->options.octaves - 1; i >= 0; i--) {
-        struct scheduled_octave *o = &s->octave[i];
-
-        gradient_free(o->gradient);
-        o->gradient = NULL;
-        o->network_bytes = 0;
-        o->picture_bytes = pictures_bytes(s, i);
-        if (!o->silent && s->options.iterations > 0) {
-            o->gradient = gradient_new(s->net, s->pictures, o->height, o->width, s->tile);
-            if (!o->gradient)
-                return -1;
-            o->network_bytes = gradient_bytes(o->gradient);
-            o->picture_bytes += gradient_picture_bytes(o->gradient);
-        }
-        s->network_bytes = o->network_bytes > s->network_bytes ? o->network_bytes : s->network_bytes;
-        s->picture_bytes = o->picture_bytes > s->picture_bytes ? o->picture_bytes : s->picture_bytes;
+        if (octave_plan(s, &s->octave[i], pictures_bytes(s, i)))
+            return -1;
+        if (!fits(s, room))
+            break;
     }
     tiling = largest_tiling(s);
-    if (tiling && tiling->rows * tiling->columns == 1)
+    if (!tiling || tiling_count(tiling) == 1)
         s->tile = 0;
+    s->programs = s->device->programs - programs;
     s->device_bytes = s->network_bytes + (s->pictures == s->device ? s->picture_bytes : 0);
-    s->host_bytes = same_memory(s) ? s->device_bytes : s->pictures == s->device ? 0 : s->picture_bytes;
+    s->host_bytes = same_memory(s)             ? s->device_bytes
+                    : s->pictures == s->device ? dtype_bytes(DTYPE_F32, s->height * s->width * 3)
+                                               : s->picture_bytes;
     return 0;
-}
-
-static bool fits(const struct schedule *s, const struct room *room)
-{
-    return s->network_bytes <= network_room(s, room, s->picture_bytes, s->apart);
 }
 
 /* Plans in the given tiles. */
 static int fit_forced(struct schedule *s, const struct room *room, int64_t side)
 {
-    for (int apart = 0; apart <= can_part(s, room); apart++) {
-        if (octaves_plan(s, &(struct choice){.side = side, .apart = apart}))
+    for (int apart = 0; apart < 2; apart++) {
+        const struct tiling *tiling;
+
+        if (!way_allowed(s, room, apart))
+            continue;
+        if (octaves_plan(s, &(struct choice){.side = side, .apart = apart}, room))
             return -1;
+        tiling = largest_tiling(s);
+        if (!room->elsewhere && tiling &&
+            net_largest(s->net, tiling->crop_rows[0], tiling->crop_columns[0]) >= NET_TENSOR_LIMIT)
+            return error_set("--tile %" PRId64
+                             ": tensors of such tiles have more than 2^31 values, which are not computed; "
+                             "take smaller ones",
+                             side);
         if (fits(s, room))
             return 0;
     }
     return cannot_fit(s, room);
 }
 
-/* Bytes a pixel of what is planned for the largest octave. */
+/* Bytes a pixel of what is planned for the largest octave, crops left out. */
 static double rate_planned(const struct schedule *s)
 {
     const struct tiling *tiling = largest_tiling(s);
+    double pixels = (double)tiling->crop_rows[0] * (double)tiling->crop_columns[0];
+    bool crop = tiling_count(tiling) > 1 || s->pictures != s->device;
 
-    return (double)s->network_bytes / (double)tiling->crop_rows[0] / (double)tiling->crop_columns[0];
+    return (double)s->network_bytes / pixels - (crop ? (double)dtype_bytes(s->device->picture, 3) : 0);
 }
 
 /* The same of a small picture. */
 static int rate_sample(const struct schedule *s, double *rate)
 {
     const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
-    int64_t h = largest->height < SAMPLE_SIDE ? largest->height : SAMPLE_SIDE;
-    int64_t w = largest->width < SAMPLE_SIDE ? largest->width : SAMPLE_SIDE;
+    int64_t h = smaller(largest->height, SAMPLE_SIDE), w = smaller(largest->width, SAMPLE_SIDE);
     struct gradient *sample = gradient_new(s->net, s->device, h, w, 0);
 
     if (!sample)
@@ -254,10 +302,11 @@ static int rate_sample(const struct schedule *s, double *rate)
 static int fit_chosen(struct schedule *s, const struct room *room)
 {
     const struct scheduled_octave *largest = &s->octave[s->options.octaves - 1];
+    bool in_place = way_allowed(s, room, false);
     double rate;
 
-    if (net_largest(s->net, largest->height, largest->width) < NET_TENSOR_LIMIT) {
-        if (octaves_plan(s, &(struct choice){.side = 0}))
+    if (in_place && net_largest(s->net, largest->height, largest->width) < NET_TENSOR_LIMIT) {
+        if (octaves_plan(s, &(struct choice){.side = 0}, room))
             return -1;
         if (fits(s, room))
             return 0;
@@ -272,16 +321,13 @@ static int fit_chosen(struct schedule *s, const struct room *room)
             return -1;
         if (choice.work == INFINITY)
             break;
-        if (octaves_plan(s, &choice))
+        if (octaves_plan(s, &choice, room))
             return -1;
         if (fits(s, room))
             return 0;
         rate = fmax(rate * 1.01, rate_planned(s));
     }
-    /* For the sentence: the smallest tiles that there are. */
-    if (octaves_plan(s, &(struct choice){.side = 1}))
-        return -1;
-    return cannot_fit(s, room);
+    return fit_forced(s, room, tiling_jump(s->net)); /* the smallest tiles that there are, or the sentence */
 }
 
 /* The octaves' sizes. */
@@ -309,7 +355,7 @@ static int octaves_lay_out(struct schedule *s)
 static int fit(struct schedule *s, const struct room *room, int tile)
 {
     bool computes = s->options.iterations > 0 && !s->octave[s->options.octaves - 1].silent;
-    int64_t jump = tiling_grain(s->net).jump;
+    int64_t jump = tiling_jump(s->net);
 
     if (!tile && computes)
         return fit_chosen(s, room);
@@ -369,7 +415,7 @@ static double step_seconds(struct device *device, struct gradient *gradient, int
 {
     struct tensor x = {.h = h, .w = w, .c = 3, .pitch = 3, .type = device->picture}, g = x;
     struct ascent *state = NULL;
-    double begin = 0, seconds = -1;
+    double begin = 0, seconds = NAN;
 
     if (gradient_allocate(gradient))
         goto fail;
@@ -395,14 +441,15 @@ fail:
     return seconds;
 }
 
-/* Seconds of a step for each pixel: of the smallest octave that takes steps, or of a part of that size. */
+/* Seconds of a step for each pixel that is computed: of the smallest octave that takes steps, or of a piece of it
+ * that is no larger than its tiles. */
 static double pixel_seconds(const struct schedule *s, const struct scheduled_octave *smallest)
 {
-    int64_t h = smallest->height < SAMPLE_SIDE ? smallest->height : SAMPLE_SIDE;
-    int64_t w = smallest->width < SAMPLE_SIDE ? smallest->width : SAMPLE_SIDE;
-    bool itself = h * w == smallest->height * smallest->width && s->pictures == s->device;
+    const struct tiling *tiling = gradient_tiling(smallest->gradient);
+    int64_t h = smaller(tiling->crop_rows[0], SAMPLE_SIDE), w = smaller(tiling->crop_columns[0], SAMPLE_SIDE);
+    bool itself = h == smallest->height && w == smallest->width && s->pictures == s->device;
     struct gradient *gradient = itself ? smallest->gradient : gradient_new(s->net, s->device, h, w, 0);
-    double seconds = gradient ? step_seconds(s->device, gradient, h, w) : -1;
+    double seconds = gradient ? step_seconds(s->device, gradient, h, w) : NAN;
 
     if (!itself)
         gradient_free(gradient);
@@ -412,7 +459,7 @@ static double pixel_seconds(const struct schedule *s, const struct scheduled_oct
 double schedule_estimate(const struct schedule *schedule)
 {
     const struct scheduled_octave *smallest = NULL;
-    double pixels = 0, seconds;
+    double pixels = 0;
 
     for (int i = schedule->options.octaves - 1; i >= 0; i--) {
         const struct scheduled_octave *o = &schedule->octave[i];
@@ -422,24 +469,23 @@ double schedule_estimate(const struct schedule *schedule)
         smallest = o;
         pixels += (double)o->height * (double)o->width * gradient_tiling(o->gradient)->work;
     }
-    if (!smallest)
-        return 0;
-    seconds = pixel_seconds(schedule, smallest);
-    return seconds < 0 ? -1 : seconds * pixels * schedule->options.iterations;
+    return smallest ? pixel_seconds(schedule, smallest) * pixels * schedule->options.iterations : 0;
 }
 
 struct schedule_text schedule_describe(const struct schedule *schedule)
 {
     const struct scheduled_octave *largest = &schedule->octave[schedule->options.octaves - 1];
     const struct tiling *tiling = largest->gradient ? gradient_tiling(largest->gradient) : NULL;
-    const char *place = schedule->pictures != schedule->device ? " in the host's memory" : "";
+    const char *place = !schedule->apart        ? ""
+                        : same_memory(schedule) ? " beside what --memory allows"
+                                                : " in the host's memory";
     struct schedule_text text;
     char how[128] = "in one piece";
 
-    if (tiling && tiling->rows * tiling->columns > 1)
+    if (tiling && tiling_count(tiling) > 1)
         snprintf(how, sizeof how,
-                 "in %d tiles that own %" PRId64 " pixels a side and compute %.0f%% more for their halos",
-                 tiling->rows * tiling->columns, schedule->tile, 100 * (tiling->work - 1));
+                 "in %" PRId64 " tiles that own %" PRId64 " pixels a side and compute %.0f%% more for their halos",
+                 tiling_count(tiling), schedule->tile, 100 * (tiling->work - 1));
     snprintf(text.text, sizeof text.text, "%s, %s for the network and %s for pictures%s", how,
              bytes_text(schedule->network_bytes).text, bytes_text(schedule->picture_bytes).text, place);
     return text;

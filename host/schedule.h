@@ -23,11 +23,17 @@ struct dream_options dream_defaults(void);
  * article truncates it. May be 0, which schedule_new refuses. */
 int64_t octave_size(int64_t n, int octave, const struct dream_options *options);
 
+/* Where the pictures lie, if the network's device has a memory of its own. Rounding is another there, so that a
+ * dream that is to be repeated must say it. */
+enum picture_place { PICTURES_ANYWHERE, PICTURES_ON_DEVICE, PICTURES_ON_HOST };
+
 /* What the user allows. Zeroed: everything, and the choice is the schedule's. */
 struct schedule_limits {
-    size_t memory;  /* bytes of the network's device that may be taken; 0: what is free */
-    int tile;       /* pixels a side that a tile owns; 0: chosen */
-    bool elsewhere; /* memory is that of a machine that is thought of: what is free on this one does not count */
+    size_t memory;   /* bytes of the network's device that may be taken; 0: what is free */
+    int tile;        /* pixels a side that a tile owns; 0: chosen */
+    bool elsewhere;  /* memory is that of a machine that is thought of: what is free on this one does not count */
+    size_t returned; /* bytes of the host's that dream() will free: those of the picture, and of a checkpoint */
+    enum picture_place pictures;
 };
 
 struct scheduled_octave {
@@ -49,10 +55,11 @@ struct schedule {
     int64_t tile;                    /* 0: in one piece */
     struct scheduled_octave *octave; /* options.octaves of them, smallest first */
     bool apart;                      /* the pictures do not count against the limit of memory */
+    uint64_t programs;               /* of the device (device.h) for just these plans */
     size_t network_bytes;            /* the most of all octaves, */
     size_t picture_bytes;
     size_t device_bytes; /* on the network's device, and */
-    size_t host_bytes;   /* in this process' own memory: what will be allocated at once, at most */
+    size_t host_bytes;   /* in this process' own memory, the picture itself included: most that is there at once */
 };
 
 /* Plans a dream of h x w pixels. host is a device in the host's memory that can take the pictures, or NULL. Returns
@@ -63,7 +70,7 @@ struct schedule *schedule_new(struct net *net, struct device *host, int64_t h, i
 void schedule_free(struct schedule *schedule);
 
 /* Seconds that the dream will take if no octave is left early: what a step at a small size takes, scaled. Computes
- * for a moment. Negative with an error. */
+ * for a moment, in no more memory than the dream will take. NAN where that fails. */
 double schedule_estimate(const struct schedule *schedule);
 
 /* "in one piece, 61.2 MB for the network and 21.2 MB for pictures": what was chosen, for people. */

@@ -119,10 +119,7 @@ void tiling_free(struct tiling *tiling)
     *tiling = (struct tiling){0};
 }
 
-struct tile_grain tiling_grain(const struct net *net)
+int64_t tiling_jump(const struct net *net)
 {
-    struct halo rows = halo_of(net, 0, 0, false), columns = halo_of(net, 0, 0, true);
-
-    return (struct tile_grain){.jump = rows.jump,
-                               .halo = larger(rows.before + rows.after, columns.before + columns.after)};
+    return halo_of(net, 0, 0, false).jump;
 }

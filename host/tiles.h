@@ -39,13 +39,14 @@ struct tiling {
 int tiling_init(struct tiling *tiling, const struct net *net, int64_t h, int64_t w, int64_t side);
 void tiling_free(struct tiling *tiling);
 
-/* What tiles of any size are made of. */
-struct tile_grain {
-    int64_t jump; /* sides are multiples of it */
-    int64_t halo; /* a tile inside the picture works on crops that are so much larger than what it owns, in the
-                     worse direction */
-};
+/* How many tiles. */
+static inline int64_t tiling_count(const struct tiling *tiling)
+{
+    return (int64_t)tiling->rows * tiling->columns;
+}
 
-struct tile_grain tiling_grain(const struct net *net);
+/* What sides of tiles are multiples of: input pixels from one position to the next of the target that has the most.
+ */
+int64_t tiling_jump(const struct net *net);
 
 #endif

@@ -497,10 +497,10 @@ static void test_subject(struct opened *o, const struct subject *s)
 {
     struct targets targets;
     struct net *net = open_targets(o, s->targets, &targets);
-    struct tile_grain grain = tiling_grain(net);
+    int64_t jump = tiling_jump(net);
 
     for (int i = 0; i < s->trials; i++) {
-        int64_t sides[] = {random_in(1, 4 * grain.jump), i % 2 ? grain.jump : random_in(3, 8) * grain.jump - 1};
+        int64_t sides[] = {random_in(1, 4 * jump), i % 2 ? jump : random_in(3, 8) * jump - 1};
 
         test_picture(o, net, &targets, s->targets, s->rows + random_in(0, s->more_rows),
                      s->columns + random_in(0, s->more_columns), sides, 2, s->thoroughly && i == 0);
