@@ -238,6 +238,22 @@ stage_profile() {
         "$build/profile.txt")"
 }
 
+# PyTorch's step in turns with ours, where a Python has it: the table is in checks.log.
+stage_peers() {
+    local python=${TORCH_PYTHON:-python3}
+
+    "$python" -c 'import torch, h5py, numpy, PIL' 2>/dev/null || {
+        note "no Python here has PyTorch, h5py and Pillow"
+        return 0
+    }
+    TORCH_PYTHON=$python PAREIDOLIA_PROGRAM=$program bench/compare_peers.sh --device cuda --weights "$weights" \
+        --layer "$layer" --sizes "1024 512" --precisions "fp16 fp32" --peers "torch:channels_last torch:eager" \
+        --rounds 2 --seconds 0.5 >"$build/peers.md" || return
+    cat "$build/peers.md"
+    note "$(awk -F'|' '/^[|] [0-9]/ && NF > 10 && !seen[$2 $3]++ { printf "%s%s%s:%s", separator, $2, $3, $7
+                                                                   separator = "; " }' "$build/peers.md")"
+}
+
 # The same with the programs that were fastest here: what --tune is good for, and the file that it keeps.
 stage_tuned() {
     local precision size status=0
@@ -366,19 +382,24 @@ run machine 10 machine.txt
 run build 110 build.log
 if [ -x "$program" ]; then
     [ "$dry" = 1 ] || run properties 10 machine.txt
-    run tests 80 checks.log
+    run tests 75 checks.log
     run dreams 50 checks.log
     run steps 60 checks.log
     run profile 30 checks.log
+    if [ "$dry" = 1 ]; then
+        row peers 0 skipped "no GPU"
+    else
+        run peers 45 checks.log
+    fi
     run compare 45 checks.log
     if [ "$dry" = 1 ]; then
         row memcheck 0 skipped "no GPU"
         row racecheck 0 skipped "no GPU"
     else
-        run memcheck 45 checks.log
-        run racecheck 35 checks.log
+        run memcheck 40 checks.log
+        run racecheck 30 checks.log
     fi
-    run tuned 55 checks.log
+    run tuned 40 checks.log
 else
     row "all others" 0 "not run" "nothing is built"
 fi
