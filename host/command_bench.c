@@ -347,6 +347,7 @@ enum exit_status command_bench(int argc, char **argv)
 {
     struct settings settings = {.layer = "activation_41", .seconds = 1, .limit = 10};
     struct job job = {.settings = &settings};
+    enum exit_status status = STATUS_DONE;
     const struct command_line line = {
         .command = "bench",
         .about =
@@ -357,14 +358,8 @@ enum exit_status command_bench(int argc, char **argv)
                    {"device and network", session_option_table, &job.options}},
     };
 
-    switch (options_parse(&line, argc, argv, NULL)) {
-    case OPTIONS_HELP:
-        return STATUS_DONE;
-    case OPTIONS_WRONG:
-        return STATUS_USAGE;
-    case OPTIONS_PARSED:
-        break;
-    }
+    if (!command_parsed(&line, argc, argv, NULL, &status))
+        return status;
     if (job_prepare(&job))
         return STATUS_USAGE;
     job.bench =
@@ -373,7 +368,7 @@ enum exit_status command_bench(int argc, char **argv)
                                                  : settings.csv ? BENCH_CSV
                                                                 : BENCH_TABLE,
                                        .layer = settings.layer};
-    enum exit_status status = job_run(&job);
+    status = job_run(&job);
     bench_report_free(&job.report);
     return status;
 }

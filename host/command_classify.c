@@ -230,6 +230,7 @@ enum exit_status command_classify(int argc, char **argv)
 {
     struct settings settings = {.top = 5};
     struct session_options options = {0};
+    enum exit_status status = STATUS_DONE;
     const struct command_line line = {
         .command = "classify",
         .operand = "IMAGE",
@@ -239,14 +240,8 @@ enum exit_status command_classify(int argc, char **argv)
     };
     const char *image = NULL;
 
-    switch (options_parse(&line, argc, argv, &image)) {
-    case OPTIONS_HELP:
-        return STATUS_DONE;
-    case OPTIONS_WRONG:
-        return STATUS_USAGE;
-    case OPTIONS_PARSED:
-        break;
-    }
+    if (!command_parsed(&line, argc, argv, &image, &status))
+        return status;
     if (session_check(&options))
         return STATUS_USAGE;
     return classify(image, &settings, &options) ? STATUS_FAILED : STATUS_DONE;

@@ -482,6 +482,7 @@ enum exit_status command_compare(int argc, char **argv)
 {
     struct settings settings = {.layer = "activation_41", .against = "reference", .dream = dream_defaults()};
     struct session_options options = {0};
+    enum exit_status status = STATUS_DONE;
     const struct command_line line = {
         .command = "compare",
         .operand = "IMAGE",
@@ -496,14 +497,8 @@ enum exit_status command_compare(int argc, char **argv)
     };
     struct job job = {.settings = &settings};
 
-    switch (options_parse(&line, argc, argv, &job.image)) {
-    case OPTIONS_HELP:
-        return STATUS_DONE;
-    case OPTIONS_WRONG:
-        return STATUS_USAGE;
-    case OPTIONS_PARSED:
-        break;
-    }
+    if (!command_parsed(&line, argc, argv, &job.image, &status))
+        return status;
     if (session_check(&options))
         return STATUS_USAGE;
     if (device_check(settings.against, settings.against_precision)) {

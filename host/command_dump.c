@@ -281,6 +281,7 @@ enum exit_status command_dump(int argc, char **argv)
 {
     struct settings settings = {.layer = "activation_41"};
     struct session_options options = {0};
+    enum exit_status status = STATUS_DONE;
     const struct command_line line = {
         .command = "dump",
         .operand = "IMAGE",
@@ -293,14 +294,8 @@ enum exit_status command_dump(int argc, char **argv)
     };
     const char *image = NULL;
 
-    switch (options_parse(&line, argc, argv, &image)) {
-    case OPTIONS_HELP:
-        return STATUS_DONE;
-    case OPTIONS_WRONG:
-        return STATUS_USAGE;
-    case OPTIONS_PARSED:
-        break;
-    }
+    if (!command_parsed(&line, argc, argv, &image, &status))
+        return status;
     if (session_check(&options))
         return STATUS_USAGE;
     return dump(image, &settings, &options);

@@ -182,6 +182,7 @@ static int network_read(struct network *network, const char *path)
 enum exit_status command_layers(int argc, char **argv)
 {
     struct settings settings = {.size = {299, 299}};
+    enum exit_status status = STATUS_DONE;
     const struct command_line line = {
         .command = "layers",
         .about =
@@ -192,14 +193,8 @@ enum exit_status command_layers(int argc, char **argv)
     };
     struct network network;
 
-    switch (options_parse(&line, argc, argv, NULL)) {
-    case OPTIONS_HELP:
-        return STATUS_DONE;
-    case OPTIONS_WRONG:
-        return STATUS_USAGE;
-    case OPTIONS_PARSED:
-        break;
-    }
+    if (!command_parsed(&line, argc, argv, NULL, &status))
+        return status;
     if (network_read(&network, settings.weights))
         return STATUS_FAILED;
     if (settings.json)

@@ -203,6 +203,7 @@ enum exit_status command_plan(int argc, char **argv)
     struct settings settings = {.layer = "activation_41", .dream = dream_defaults()};
     struct session_options options = {0};
     struct schedule_limits limits = {0};
+    enum exit_status status = STATUS_DONE;
     const struct command_line line = {
         .command = "plan",
         .about =
@@ -214,14 +215,8 @@ enum exit_status command_plan(int argc, char **argv)
                    {"the network", session_option_table, &options}},
     };
 
-    switch (options_parse(&line, argc, argv, NULL)) {
-    case OPTIONS_HELP:
-        return STATUS_DONE;
-    case OPTIONS_WRONG:
-        return STATUS_USAGE;
-    case OPTIONS_PARSED:
-        break;
-    }
+    if (!command_parsed(&line, argc, argv, NULL, &status))
+        return status;
     if (session_check(&options))
         return STATUS_USAGE;
     if (settings.size.width == 0) {

@@ -4,6 +4,8 @@
 #ifndef PAREIDOLIA_COMMANDS_H
 #define PAREIDOLIA_COMMANDS_H
 
+#include "options.h"
+
 enum exit_status {
     STATUS_DONE = 0,
     STATUS_FAILED = 1,
@@ -19,5 +21,10 @@ enum exit_status command_compare(int argc, char **argv);
 enum exit_status command_plan(int argc, char **argv);
 enum exit_status command_bench(int argc, char **argv);
 enum exit_status command_recipe(int argc, char **argv);
+
+/* What every command begins with: parses its arguments (options_parse). False where that is all there is to do, as
+ * help was asked for or the command line is wrong; *status is then what to return, else it is as it was. */
+bool command_parsed(const struct command_line *line, int argc, char **argv, const char **operand,
+                    enum exit_status *status);
 
 #endif
