@@ -5,6 +5,7 @@
 #include "error.h"
 #include "image_codec.h"
 #include "output.h"
+#include "paths.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -77,15 +78,21 @@ static enum kind kind_of_content(FILE *file, const char *path)
     return KIND_UNKNOWN;
 }
 
+bool image_name_is_jpeg(const char *path)
+{
+    const char *dot = strrchr(path_name(path), '.');
+
+    return dot && (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
+}
+
 /* The format that path's extension says. KIND_UNKNOWN comes with an error. */
 static enum kind kind_of_name(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    const char *dot = strrchr(slash ? slash : path, '.');
+    const char *dot = strrchr(path_name(path), '.');
 
     if (dot && !strcasecmp(dot, ".png"))
         return KIND_PNG;
-    if (dot && (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg")))
+    if (image_name_is_jpeg(path))
         return KIND_JPEG;
     error_set("%s: cannot tell the format to write; end the name in .png, .jpg or .jpeg", path);
     return KIND_UNKNOWN;
@@ -145,6 +152,11 @@ int image_check_output(const char *path)
         return -1;
     output_abandon(&trial);
     return 0;
+}
+
+int image_check_output_size(const char *path, int64_t width, int64_t height)
+{
+    return image_name_is_jpeg(path) ? image_jpeg_check_size(path, width, height) : 0;
 }
 
 int image_write(const char *path, const struct image *picture, const struct image_format *format)

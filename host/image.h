@@ -3,6 +3,7 @@
 #ifndef PAREIDOLIA_IMAGE_H
 #define PAREIDOLIA_IMAGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,9 +40,16 @@ struct image_format {
  * empty. */
 int image_read(const char *path, struct image *out);
 
+/* Whether path ends in .jpg or .jpeg, in any case. */
+bool image_name_is_jpeg(const char *path);
+
 /* 0 when path's extension says .png, .jpg or .jpeg (any case) and its directory exists and can be written to
  * (checked before hours of work), else -1 with an error that names what is wrong. Creates nothing that stays. */
 int image_check_output(const char *path);
+
+/* 0 when a picture of that size can be written in the format that path's extension says, else -1 with an error that
+ * names path and the limit. */
+int image_check_output_size(const char *path, int64_t width, int64_t height);
 
 /* Writes pixels by path's extension: v = (x / 2 + 0.5) * max in double precision, clipped to 0..max, truncated (max
  * 255 or 65535), as Keras does; a NaN becomes 0. Alpha goes to PNG only (JPEG has none: it is left out), the ICC
@@ -52,9 +60,10 @@ int image_check_output(const char *path);
 int image_write(const char *path, const struct image *picture, const struct image_format *format);
 
 /* The comment of the picture at path, without decoding pixels, which may be damaged: PNG's first text chunk with
- * the keyword "Comment", wherever it stands; JPEG's first comment before the pixels, up to its first zero byte. PNG
- * text comes as UTF-8; of JPEG text nobody but its writer knows what it is. *out is to be freed; NULL where there
- * is none. Returns 0, or -1 with an error that names the file; *out is then NULL. */
+ * the keyword "Comment", before or behind the pixels, among the first 32 texts; JPEG's first comment before the
+ * pixels, up to its first zero byte. PNG text comes as UTF-8; of JPEG text nobody but its writer knows what it is.
+ * *out is to be freed; NULL where there is none. Returns 0, or -1 with an error that names the file; *out is then
+ * NULL. */
 int image_read_comment(const char *path, char **out);
 
 /* Frees what the picture owns and zeroes it. */

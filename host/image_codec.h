@@ -17,6 +17,9 @@ int image_jpeg_read(FILE *file, const char *path, struct image *out);
 int image_jpeg_write(FILE *file, const char *path, const struct image *picture, const struct image_format *format);
 int image_jpeg_read_comment(FILE *file, const char *path, char **out);
 
+/* Refuses a size that no JPEG file has. Returns 0, or -1 with an error that names path, size and limit. */
+int image_jpeg_check_size(const char *path, int64_t width, int64_t height);
+
 /* Refuses a size above the limits of image.h. Returns 0, or -1 with an error that names path, size and limit. */
 int image_check_size(const char *path, int64_t width, int64_t height);
 

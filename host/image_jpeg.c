@@ -322,16 +322,22 @@ static int write_picture(struct jpeg_job *job)
     return 0;
 }
 
+int image_jpeg_check_size(const char *path, int64_t width, int64_t height)
+{
+    if (width <= JPEG_MAX_DIMENSION && height <= JPEG_MAX_DIMENSION)
+        return 0;
+    return error_set("%s: %" PRId64 " x %" PRId64 " pixels; a JPEG picture has at most %ld a side, write a .png",
+                     path, width, height, JPEG_MAX_DIMENSION);
+}
+
 int image_jpeg_write(FILE *file, const char *path, const struct image *picture, const struct image_format *format)
 {
     struct jpeg_job job = {
         .file = file, .path = path, .failing = "cannot be written as JPEG", .picture = picture, .format = format};
 
     assert(format->quality >= 0 && format->quality <= 100);
-    if (picture->width > JPEG_MAX_DIMENSION || picture->height > JPEG_MAX_DIMENSION)
-        return error_set("%s: %" PRId64 " x %" PRId64
-                         " pixels; a JPEG picture has at most %ld a side, write a .png",
-                         path, picture->width, picture->height, JPEG_MAX_DIMENSION);
+    if (image_jpeg_check_size(path, picture->width, picture->height))
+        return -1;
     size_t comment_bytes = format->comment ? strlen(format->comment) : 0;
     if (comment_bytes > COMMENT_MAX_BYTES)
         return error_set("%s: a comment of %zu bytes; a JPEG picture has at most %d, write a .png", path,

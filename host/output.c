@@ -3,6 +3,7 @@
 #include "output.h"
 
 #include "error.h"
+#include "paths.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -69,8 +70,7 @@ static char *target_path(const char *path)
  * or -1 with errno set. */
 static int temporary_create(struct output *out)
 {
-    const char *slash = strrchr(out->path, '/');
-    const char *name = slash ? slash + 1 : out->path;
+    const char *name = path_name(out->path);
     int directory_length = (int)(name - out->path);
 
     for (int attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {

@@ -19,8 +19,7 @@ static bool same_inode(const char *a, const char *b)
            a_status.st_ino == b_status.st_ino;
 }
 
-/* Where the last part of a path begins. */
-static const char *last_part(const char *path)
+const char *path_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
 
@@ -29,7 +28,7 @@ static const char *last_part(const char *path)
 
 bool path_same_file(const char *a, const char *b)
 {
-    const char *a_name = last_part(a), *b_name = last_part(b);
+    const char *a_name = path_name(a), *b_name = path_name(b);
     char *a_directory, *b_directory;
     bool same = false;
 
@@ -49,8 +48,7 @@ bool path_same_file(const char *a, const char *b)
 
 char *path_derive(const char *path, const char *suffix)
 {
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
+    const char *name = path_name(path);
     const char *dot = strrchr(name, '.');
     int length = (int)(dot && dot > name ? (size_t)(dot - name) : strlen(name));
     char *derived;

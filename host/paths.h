@@ -4,10 +4,15 @@
 
 #include <stdbool.h>
 
-/* Whether both name one existing file, or are the same text. */
+/* Whether both name one existing file, or would once they are made: by the same text, or the same name in one
+ * directory.
+ */
 bool path_same_file(const char *a, const char *b);
 
-/* The last part of path without its extension, with suffix: "in/cat.jpg", "_dream.png" give "cat_dream.png".
+/* The last part of path, what stands behind its directories. */
+const char *path_name(const char *path);
+
+/* That part without its extension, with suffix: "in/cat.jpg", "_dream.png" give "cat_dream.png".
  * Returns a path to free(), or NULL with an error. */
 char *path_derive(const char *path, const char *suffix);
 
