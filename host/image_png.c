@@ -15,6 +15,9 @@
 #define CHUNK_MAX_BYTES (16u << 20)
 _Static_assert(IMAGE_MAX_COMMENT + 1024 < CHUNK_MAX_BYTES, "a comment that is written can be read");
 
+/* Among how many texts the comment is looked for: libpng keeps them all, each of up to that memory. */
+#define TEXTS_MOST 32
+
 /* The keyword of the comment's chunk; one of those that the PNG specification lists. */
 #define COMMENT_KEY "Comment"
 
@@ -159,6 +162,8 @@ static int read_picture(struct png_job *job)
     png_structp png = job->png;
     png_infop info = job->info;
 
+    /* Texts, which may be large when they are decompressed, and many, are passed over. */
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, (png_const_bytep) "tEXt\0zTXt\0iTXt", 3);
     read_info(job);
 
     png_set_expand(png); /* palette to RGB, 1, 2 and 4 bits to 8, tRNS to alpha */
@@ -240,6 +245,7 @@ static int read_comment(struct png_job *job)
     png_structp png = job->png;
 
     png_set_benign_errors(png, 1);
+    png_set_chunk_cache_max(png, TEXTS_MOST + 2); /* libpng keeps one less, and counts from 1 */
     read_info(job);
     if (find_comment(job))
         return -1;
