@@ -4,6 +4,7 @@
 #include "resample.h"
 
 #include "error.h"
+#include "memory.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -258,8 +259,12 @@ static int picture_grow(struct resizing *job)
     struct image *picture = job->picture;
     int64_t count = picture->width * picture->height, wanted = job->width * job->height;
     int64_t room = count + job->shift > wanted ? count + job->shift : wanted;
+    size_t bytes = 3 * sizeof *picture->pixels + (picture->alpha ? sizeof *picture->alpha : 0);
     void *pixels = picture->pixels, *alpha = picture->alpha;
 
+    /* The system would promise it, and end the process later. */
+    if (room > count && (size_t)(room - count) * bytes > memory_spare())
+        return -1;
     int failed = array_grow(&pixels, room, count, 3 * sizeof *picture->pixels);
     picture->pixels = pixels;
     if (!failed && alpha)

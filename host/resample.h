@@ -29,9 +29,10 @@ int resample_size(const struct resample_options *options, const char *path, int6
  * both; weights at an edge are divided by the sum of those that lie inside; rows likewise. What comes to lie
  * outside [-1, 1] is clipped. The same size leaves every bit as it is. Where there is alpha, it is resized, too,
  * and colours count as much as they are seen: a colour under transparent pixels does not bleed into what is seen.
- * Beside the larger picture it takes rows of the new width, 7 of them or 6 times as many as one of the new rows
- * covers, and the weights. Returns 0, or -1 with an error where there is no memory, which names path; the picture
- * is then as it was. */
+ * Beside the larger picture it takes up to 8 rows of the new width, or 2 more than 6 times as many as one of the
+ * new rows covers, and the weights; and where the picture grows in one direction and shrinks in the other, the rows
+ * that are in each other's way. No more is taken than memory_spare (memory.h) says there is. Returns 0, or -1 with
+ * an error where there is no memory, which names path; the picture is then as it was. */
 int image_resample(struct image *picture, const char *path, int64_t width, int64_t height);
 
 #endif
