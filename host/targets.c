@@ -15,7 +15,7 @@
 enum { STIMULATED_ROWS = 5 };
 
 /* More channels than any layer has, and more characters than any sensible item. */
-enum { CHANNELS_MOST = 65535, ITEM_MOST = 512 };
+enum { CHANNELS_MOST = 65535, ITEM_MOST = 2048 };
 
 static bool can_be_stimulated(enum node_kind kind)
 {
@@ -162,7 +162,8 @@ int targets_parse(const struct network *network, const char *text, struct target
         size_t length = item_length(text);
 
         if (length >= sizeof item)
-            return error_set("--layer %.40s...: no layer has so long a name", text);
+            return error_set("--layer %.40s...: an item of --layer is longer than %d characters", text,
+                             ITEM_MOST - 1);
         snprintf(item, sizeof item, "%.*s", (int)length, text);
         if (item_add(out, network, item))
             return -1;

@@ -62,6 +62,17 @@ static void test_refused(void)
         CHECK(targets_parse(&network, wrong[i][0], &t) == -1, "\"%s\" is taken", wrong[i][0]);
         CHECK(strstr(error_message(), wrong[i][1]), "\"%s\": %s", wrong[i][0], error_message());
     }
+
+    char long_item[3000], list[2100] = "mixed0[0";
+    struct targets t;
+    snprintf(long_item, sizeof long_item, "mixed0%02500d", 0);
+    CHECK(targets_parse(&network, long_item, &t) == -1 &&
+              strstr(error_message(), "an item of --layer is longer than 2047 characters"),
+          "%s", error_message());
+    for (int i = 1; i < 40; i++)
+        snprintf(list + strlen(list), sizeof list - strlen(list), ",%040d", i);
+    snprintf(list + strlen(list), sizeof list - strlen(list), "]");
+    CHECK(!targets_parse(&network, list, &t) && t.count == 40, "%s", error_message());
 }
 
 enum { HEIGHT = 75, WIDTH = 90 };
