@@ -2,6 +2,8 @@
 #include "recipe.h"
 
 #include "error.h"
+#include "paths.h"
+#include "text.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -16,17 +18,23 @@
 /* So that looking for names that occur twice takes no time to speak of, whatever the file is. */
 enum { READ_MOST = 65533 };
 
+/* Characters of a name behind its dashes, and digits of a side. */
+enum { NAME_MOST = 41, SIDE_DIGITS = 9 };
+
 /* What is known of a line. */
 static const struct line {
     const char *name;
-    bool always; /* every recipe has it: one that was cut off is noticed */
-    bool number;
+    bool always;     /* every recipe has it: one that was cut off is noticed */
+    bool number;     /* or none */
     bool flag;       /* yes or no */
     const char *off; /* of a flag: the option that says no; NULL: that none is given */
     bool file;       /* a name without directories */
+    bool hash;       /* hex digits and dashes */
+    bool size;       /* WIDTHxHEIGHT */
+    bool version;    /* digits and dots */
     unsigned part;   /* enum recipe_part; 0: none */
 } lines[] = {
-    {.name = "version", .always = true},
+    {.name = "version", .always = true, .version = true},
     {.name = "--device", .always = true, .part = RECIPE_DEVICE},
     {.name = "--precision", .always = true, .part = RECIPE_DEVICE},
     {.name = "--layer", .always = true},
@@ -37,20 +45,22 @@ static const struct line {
     {.name = "--max-loss", .always = true, .number = true},
     {.name = "--clip", .always = true, .flag = true, .off = "--no-clip", .part = RECIPE_CLIP},
     {.name = "--strength", .always = true, .number = true},
-    {.name = "--keep-colors", .always = true, .flag = true},
+    {.name = "--keep-colors", .always = true, .flag = true, .part = RECIPE_COLORS},
     {.name = "--mask", .file = true, .part = RECIPE_MASK},
     {.name = "--width", .number = true, .part = RECIPE_SIZE},
     {.name = "--height", .number = true, .part = RECIPE_SIZE},
     {.name = "--max-side", .number = true, .part = RECIPE_SIZE},
     {.name = "--tile", .always = true, .number = true, .part = RECIPE_TILE},
-    {.name = "--bits", .always = true, .number = true},
+    {.name = "--bits", .always = true, .number = true, .part = RECIPE_BITS},
     {.name = "--quality", .always = true, .number = true},
-    {.name = "weights", .always = true},
-    {.name = "weights-file", .always = true},
-    {.name = "picture", .always = true},
+    {.name = "weights", .always = true, .hash = true},
+    {.name = "weights-file", .always = true, .file = true},
+    {.name = "programs", .hash = true},
+    {.name = "picture", .always = true, .hash = true},
     {.name = "picture-file", .always = true, .file = true},
-    {.name = "picture-size", .always = true},
-    {.name = "size", .always = true},
+    {.name = "picture-size", .always = true, .size = true},
+    {.name = "mask", .hash = true},
+    {.name = "size", .always = true, .size = true},
 };
 
 enum { LINES = sizeof lines / sizeof *lines };
@@ -102,22 +112,39 @@ int recipe_add(struct recipe *recipe, const char *name, const char *value)
     if (!grown)
         return error_set("no memory for the settings");
     recipe->setting = grown;
-    grown[recipe->count++] = (struct checkpoint_setting){strdup(name), strdup(value)};
-    if (!grown[recipe->count - 1].name || !grown[recipe->count - 1].value)
+    char *own_name = strdup(name), *own_value = strdup(value);
+    if (!own_name || !own_value) {
+        free(own_name);
+        free(own_value);
         return error_set("no memory for the settings");
+    }
+    grown[recipe->count++] = (struct checkpoint_setting){own_name, own_value};
     return 0;
 }
 
 int recipe_add_number(struct recipe *recipe, const char *name, double value)
 {
-    char text[32] = "none";
+    return recipe_add(recipe, name, isfinite(value) ? number_text(value).text : "none");
+}
 
-    for (int digits = 15; digits <= 17 && isfinite(value); digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value)
-            break;
-    }
-    return recipe_add(recipe, name, text);
+static bool is_built_in(const char *weights_file)
+{
+    return !strcmp(weights_file, WEIGHTS_EMBEDDED) || !strcmp(weights_file, WEIGHTS_UNTRAINED);
+}
+
+int recipe_add_weights(struct recipe *recipe, const struct weights *weights)
+{
+    bool built_in = weights_are_embedded(weights) || weights_are_untrained(weights);
+    const char *name = path_name(weights_path(weights));
+    char *other;
+
+    if (built_in || !is_built_in(name))
+        return recipe_add(recipe, "weights-file", name);
+    if (asprintf(&other, "%s (file)", name) < 0)
+        return error_set("no memory for the settings");
+    int result = recipe_add(recipe, "weights-file", other);
+    free(other);
+    return result;
 }
 
 int recipe_add_dream(struct recipe *recipe, const struct session *session, const char *layer,
@@ -149,6 +176,13 @@ const char *recipe_value(const struct recipe *recipe, const char *name)
         if (!strcmp(recipe->setting[i].name, name))
             return recipe->setting[i].value;
     return NULL;
+}
+
+bool recipe_is_built_in(const struct recipe *recipe)
+{
+    const char *file = recipe_value(recipe, "weights-file");
+
+    return file && is_built_in(file);
 }
 
 /* FNV-1a. */
@@ -275,7 +309,43 @@ static bool is_file_name(const char *text)
     return *text && !strchr(text, '/') && strcmp(text, ".") && strcmp(text, "..");
 }
 
-/* Refuses a setting that no recipe has. Names are known to be printable. */
+/* Names are shown, so no more can be in them than is in one. */
+static bool is_name(const char *text)
+{
+    const char *rest = text + (is_option(text) ? 2 : 0);
+    size_t length = strspn(rest, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+    return *rest >= 'a' && *rest <= 'z' && !rest[length] && length <= NAME_MOST;
+}
+
+static bool is_number(const char *text)
+{
+    char *end;
+
+    if (!strcmp(text, "none"))
+        return true;
+    return *text && !text[strspn(text, "0123456789+-.e")] && isfinite(strtod(text, &end)) && !*end;
+}
+
+static bool is_hash(const char *text)
+{
+    return *text && !text[strspn(text, "0123456789abcdef-")];
+}
+
+static bool is_size(const char *text)
+{
+    size_t width = strspn(text, "0123456789");
+    size_t height = text[width] == 'x' ? strspn(text + width + 1, "0123456789") : 0;
+
+    return width && width <= SIDE_DIGITS && height && height <= SIDE_DIGITS && !text[width + 1 + height];
+}
+
+static bool is_version(const char *text)
+{
+    return *text && !text[strspn(text, "0123456789.")];
+}
+
+/* Refuses a setting that no recipe has. */
 static int setting_check(const char *path, const char *name, const char *value)
 {
     const struct line *line = line_find(name);
@@ -286,6 +356,14 @@ static int setting_check(const char *path, const char *name, const char *value)
         return damaged(path, "neither yes nor no is the value of ", name);
     if (line->file && !is_file_name(value))
         return damaged(path, "no name of a file is the value of ", name);
+    if (line->number && !is_number(value))
+        return damaged(path, "no number is the value of ", name);
+    if (line->hash && !is_hash(value))
+        return damaged(path, "no hash is the value of ", name);
+    if (line->size && !is_size(value))
+        return damaged(path, "no size is the value of ", name);
+    if (line->version && !is_version(value))
+        return damaged(path, "no version is the value of ", name);
     if (is_option(name) && !line->file && !is_printable(value))
         return damaged(path, "no printable text is the value of ", name);
     return 0;
@@ -298,7 +376,7 @@ static int line_parse(const char *path, char *line, struct recipe *out)
 
     if (value)
         *value++ = '\0';
-    if (!value || !*line || !is_printable(line))
+    if (!value || !is_name(line))
         return damaged(path, "a line is not NAME=VALUE", "");
     if (unescape(value))
         return damaged(path, "it cannot be read what is the value of ", line);
@@ -377,7 +455,7 @@ static size_t argument_write(const struct checkpoint_setting *setting, unsigned 
     const struct line *line = line_find(name);
     int length = 0;
 
-    if (!strcmp(name, "weights-file") && (!strcmp(value, WEIGHTS_EMBEDDED) || !strcmp(value, "untrained")))
+    if (!strcmp(name, "weights-file") && is_built_in(value))
         length = snprintf(to, room, "--weights=%s", value);
     else if (!is_option(name) || (line && line->part & without))
         return 0;

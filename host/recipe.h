@@ -9,9 +9,10 @@
  *     --layer=mixed3
  *     picture-file=caf%C3%A9.jpg
  *
- * Each line is NAME=VALUE and ends with a line end; no name occurs twice, and the order means nothing. In a value
- * each byte outside 32..126 and each % is written as % and two hex digits, in a name nothing is. Names that begin
- * with -- are options of `dream`, flags having the values yes and no; these there can be, and no others:
+ * Each line is NAME=VALUE and ends with a line end; no name occurs twice, and the order means nothing. A name is
+ * perhaps --, then a letter and up to 40 more of a-z, 0-9 and -. In a value each byte outside 32..126 and each % is
+ * written as % and two hex digits. Names that begin with -- are options of `dream`, flags having the values yes and
+ * no; these there can be, and no others:
  *
  *     --device --precision --layer --octaves --octave-scale --iterations --step --max-loss --clip
  *     --strength --keep-colors
@@ -19,14 +20,30 @@
  *     --bits --quality
  *     --width --height --max-side --mask    only where they were given; --mask without directories
  *
- * The rest is for comparing, and for people; a reader passes over what it does not know:
+ * The rest is for comparing, and for people; a reader passes over what it does not know. A hash is hex digits,
+ * perhaps with dashes between:
  *
- *     version            of the program
- *     weights            a hash (weights_hash); weights-file: their name without directories, or embedded or
- * untrained programs           of a GPU that has a choice of them picture            a hash (recipe_picture) of the
- * source as it was read; picture-file: its name without directories; picture-size: WIDTHxHEIGHT mask a hash
- * (recipe_mask), where there is one size               of the result octave             2/4: this is the picture
- * after the second size of four; all other lines are of the whole dream
+ *     version            of the program: digits and dots
+ *
+ *     weights            a hash (weights_hash)
+ *
+ *     weights-file       their name without directories; embedded and untrained are those that are built in, a file
+ *                        of such a name is called "embedded (file)"
+ *
+ *     programs           a hash of the convolution programs, of a GPU that has a choice of them
+ *
+ *     picture            a hash (recipe_picture) of the source as it was read
+ *
+ *     picture-file       its name without directories
+ *
+ *     picture-size       its size, as WIDTHxHEIGHT
+ *
+ *     mask               a hash (recipe_mask), where there is one
+ *
+ *     size               of the result
+ *
+ *     octave             2/4: this is the picture after the second size of four; all other lines are of the whole
+ *                        dream
  *
  * There are no directories, times, or names of people or machines in it. */
 #ifndef PAREIDOLIA_RECIPE_H
@@ -58,6 +75,12 @@ int recipe_add_number(struct recipe *recipe, const char *name, double value);
 int recipe_add_dream(struct recipe *recipe, const struct session *session, const char *layer,
                      const struct dream_options *dream);
 
+/* Adds the weights' name, as weights-file has it. Returns 0, or -1 with an error. */
+int recipe_add_weights(struct recipe *recipe, const struct weights *weights);
+
+/* Whether the weights are built in. */
+bool recipe_is_built_in(const struct recipe *recipe);
+
 /* The value of a name; NULL where it is not there. */
 const char *recipe_value(const struct recipe *recipe, const char *name);
 
@@ -75,9 +98,9 @@ void recipe_mask(const uint16_t *mask, int64_t count, char digits[RECIPE_DIGITS]
 char *recipe_text(const struct recipe *recipe);
 
 /* Reads the text back; path is for errors. Refuses what lacks a line that every recipe has, an option that is none
- * of the above or not printable, and names of files with directories: a recipe comes from anywhere. Whether
- * options have values that they can have is options_parse's business. Returns 0, or -1 with an error; out is then
- * empty. */
+ * of the above or not printable, names of files with directories, and values that do not look as said above: a
+ * recipe comes from anywhere. Whether options have values that they can have is options_parse's business. Returns
+ * 0, or -1 with an error; out is then empty. */
 int recipe_parse(const char *path, const char *text, struct recipe *out);
 
 /* Reads the recipe of the picture at path. Returns 0, or -1 with an error, also where it has none. */
@@ -90,6 +113,8 @@ enum recipe_part {
     RECIPE_SIZE = 4, /* --width, --height and --max-side */
     RECIPE_TILE = 8,
     RECIPE_MASK = 16,
+    RECIPE_COLORS = 32, /* --keep-colors */
+    RECIPE_BITS = 64,
 };
 
 /* The options as arguments of `dream`, each "--name=value" or a flag, with --weights where these are built in, and

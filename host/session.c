@@ -171,7 +171,7 @@ void session_notice(const struct session *session)
         fputs(
             "pareidolia: the weights are the small network that is built in; weights/fetch.sh gets the real ones\n",
             stderr);
-    if (!strcmp(weights_path(session->weights), "untrained"))
+    if (weights_are_untrained(session->weights))
         fputs(
             "pareidolia: the weights are untrained, so the shapes mean nothing; weights/fetch.sh gets real ones\n",
             stderr);

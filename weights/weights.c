@@ -78,7 +78,7 @@ struct weights *weights_open(const char *path)
         error_set("%s: no memory to open it", path);
         goto fail;
     }
-    if (!strcmp(path, "untrained"))
+    if (!strcmp(path, WEIGHTS_UNTRAINED))
         return weights;
     if (!strcmp(path, WEIGHTS_EMBEDDED)) {
         weights->reader = &reader_safetensors;
@@ -119,6 +119,11 @@ const char *weights_path(const struct weights *weights)
 bool weights_are_embedded(const struct weights *weights)
 {
     return !strcmp(weights->path, WEIGHTS_EMBEDDED);
+}
+
+bool weights_are_untrained(const struct weights *weights)
+{
+    return !strcmp(weights->path, WEIGHTS_UNTRAINED);
 }
 
 /* The hash ------------------------------------------------------------------------------------------------- */

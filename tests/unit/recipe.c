@@ -15,7 +15,7 @@ static const char *const lines[] = {
     "--bits=8",       "--quality=95", "--keep-colors=no", "weights=1",      "picture=2",   "weights-file=w.h5",
     "picture-file=p", "size=1x1",     "picture-size=1x1"};
 
-enum { LINES = sizeof lines / sizeof *lines, ROOM = 2048 };
+enum { LINES = sizeof lines / sizeof *lines, ROOM = 2048, VERSION = 0, WEIGHTS_FILE = 17, PICTURE_SIZE = 20 };
 
 /* The text of all lines but one, and of another line. */
 static const char *text_make(int without, const char *last)
@@ -139,7 +139,22 @@ static void test_refused(void)
     expect_refused(text_make(-1, "a=1\na=1\n"), "twice there is a");
     expect_refused(text_make(-1, "--output=x.png\n"), "--output");
     expect_refused(text_make(-1, "--help=\n"), "--help");
-    expect_refused(text_make(-1, "--=\n"), "--");
+    expect_refused(text_make(-1, "--=\n"), "NAME=VALUE");
+    expect_refused(text_make(-1, "A=\n"), "NAME=VALUE");
+    expect_refused(text_make(-1, "1=\n"), "NAME=VALUE");
+    expect_refused(text_make(-1, "a b=\n"), "NAME=VALUE");
+    expect_refused(text_make(-1, "abcdefghijabcdefghijabcdefghijabcdefghijab=\n"), "NAME=VALUE");
+    expect_refused(text_make(-1, "mask=xyz\n"), "no hash is the value of mask");
+    expect_refused(text_make(-1, "programs=\n"), "no hash is the value of programs");
+    expect_refused(text_make(-1, "--width=5 \n"), "no number is the value of --width");
+    expect_refused(text_make(-1, "--width=5-\n"), "no number is the value of --width");
+    expect_refused(text_make(-1, "--width=\n"), "no number is the value of --width");
+    expect_refused(text_make(-1, "--width=1e999\n"), "no number is the value of --width");
+    expect_refused(text_make(WEIGHTS_FILE, "weights-file=a/b\n"), "no name of a file");
+    expect_refused(text_make(PICTURE_SIZE, "picture-size=1x\n"), "no size is");
+    expect_refused(text_make(PICTURE_SIZE, "picture-size=1x1x\n"), "no size is");
+    expect_refused(text_make(PICTURE_SIZE, "picture-size=1x1234567890\n"), "no size is");
+    expect_refused(text_make(VERSION, "version=1 2\n"), "no version is");
     expect_refused(text_make(-1, "--mask=a/b\n"), "--mask");
     expect_refused(text_make(-1, "--mask=a%2fb\n"), "--mask");
     expect_refused(text_make(-1, "--mask=..\n"), "--mask");
