@@ -3,6 +3,7 @@
 #include "device.h"
 #include "error.h"
 #include "nearest.h"
+#include "text.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -78,6 +79,22 @@ static enum exit_status run(int argc, char **argv)
     return unknown_command(argv[1]);
 }
 
+/* Prints the sentence; names from files are in it, so what a terminal would obey is replaced. */
+static void print_error(void)
+{
+    fputs("pareidolia: ", stderr);
+    for (const char *c = error_message(); *c;) {
+        size_t length = text_shown(c);
+
+        if (length)
+            fwrite(c, 1, length, stderr);
+        else
+            fputc('?', stderr);
+        c += length ? length : 1;
+    }
+    fputc('\n', stderr);
+}
+
 int main(int argc, char **argv)
 {
     /* A limit on the size of files shall be a write that fails, with a sentence and nothing left behind. */
@@ -89,6 +106,6 @@ int main(int argc, char **argv)
         status = STATUS_FAILED;
     }
     if (status != STATUS_DONE)
-        fprintf(stderr, "pareidolia: %s\n", error_message());
+        print_error();
     return (int)status;
 }
