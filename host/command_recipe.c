@@ -4,13 +4,12 @@
 #include "json.h"
 #include "paths.h"
 #include "recipe.h"
+#include "text.h"
 
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 struct settings {
     bool json;
@@ -39,7 +38,6 @@ static void words_free(struct words *words)
 static int words_make(const char *path, const struct recipe *recipe, struct words *words)
 {
     const char *image = recipe_value(recipe, "picture-file");
-    const char *dot = strrchr(path, '.');
 
     words->arguments = recipe_arguments(recipe, 0, 0, NULL, &words->count);
     if (!words->arguments)
@@ -47,14 +45,14 @@ static int words_make(const char *path, const struct recipe *recipe, struct word
     words->image = *image == '-' ? path_join(".", image) : strdup(image);
     if (!words->image)
         return error_set("no memory for a path");
-    if (dot && (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"))) {
+    if (image_name_is_jpeg(path)) {
         words->output = path_derive(words->image, "_dream.jpg");
         return words->output ? 0 : -1;
     }
     return 0;
 }
 
-/* Prints word as a shell reads it. Nothing that a terminal would obey comes out as it is. */
+/* Prints word as a shell reads it. Nothing that a terminal would obey comes out as it is, but for line ends. */
 static void print_word(const char *word)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,+@=";
@@ -64,15 +62,16 @@ static void print_word(const char *word)
         return;
     }
     putchar('\'');
-    for (; *word; word++) {
-        unsigned char byte = (unsigned char)*word;
+    while (*word) {
+        size_t shown = *word == '\n' ? 1 : text_shown(word);
 
-        if (byte == '\'')
+        if (*word == '\'')
             fputs("'\\''", stdout);
-        else if ((byte < 32 && byte != '\n') || byte == 127)
-            printf("'\"$(printf '\\%03o')\"'", (unsigned)byte);
+        else if (shown)
+            fwrite(word, 1, shown, stdout);
         else
-            putchar(byte);
+            printf("'\"$(printf '\\%03o')\"'", (unsigned)(unsigned char)*word);
+        word += shown ? shown : 1;
     }
     putchar('\'');
 }
@@ -94,23 +93,22 @@ static void print_argument(const char *argument)
 /* Prints what the command line cannot say, behind a #, in a form that stays in its line. */
 static int print_facts(const struct recipe *recipe)
 {
-    static const char *const names[] = {"version", "weights-file", "weights", "picture-size", "picture"};
-    enum { NAMES = sizeof names / sizeof *names };
-    char *text[NAMES] = {NULL};
-    int result = 0;
+    char *weights = recipe_escape(recipe_value(recipe, "weights-file"));
 
-    for (int i = 0; i < NAMES && !result; i++)
-        result = (text[i] = recipe_escape(recipe_value(recipe, names[i]))) ? 0 : -1;
-    if (!result)
-        printf("# pareidolia %s, weights %s (%s), of a picture of %s (%s)\n", text[0], text[1], text[2], text[3],
-               text[4]);
-    for (int i = 0; i < NAMES; i++)
-        free(text[i]);
+    if (!weights)
+        return -1;
+    printf("# pareidolia %s, weights ", recipe_value(recipe, "version"));
+    print_word(weights);
+    printf(" (%s), of a picture of %s (%s)\n", recipe_value(recipe, "weights"),
+           recipe_value(recipe, "picture-size"), recipe_value(recipe, "picture"));
+    free(weights);
+    if (!recipe_is_built_in(recipe))
+        puts("# Give it --weights FILE, too, where it finds others than these by itself.");
     if (recipe->partial)
         puts("# The picture is of a dream that was interrupted; this does the whole dream.");
     else if (recipe_value(recipe, "octave"))
         puts("# The picture is the one after an octave; this does the whole dream.");
-    return result;
+    return 0;
 }
 
 static int print_text(const char *path, const struct recipe *recipe)
@@ -134,30 +132,13 @@ static int print_text(const char *path, const struct recipe *recipe)
     return result;
 }
 
-/* Adds a setting under its name without dashes. */
-static void add_setting(cJSON *object, const struct checkpoint_setting *setting)
-{
-    char name[64];
-
-    snprintf(name, sizeof name, "%s", setting->name + strspn(setting->name, "-"));
-    for (char *c = name; *c; c++)
-        if (*c == '-')
-            *c = '_';
-    if (recipe_is_flag(setting->name))
-        cJSON_AddBoolToObject(object, name, !strcmp(setting->value, "yes"));
-    else if (recipe_is_number(setting->name))
-        json_add_number(object, name, strcmp(setting->value, "none") ? strtod(setting->value, NULL) : INFINITY);
-    else
-        json_add_text(object, name, setting->value);
-}
-
 static int print_json(const struct recipe *recipe)
 {
     cJSON *object = cJSON_CreateObject(), *settings = cJSON_CreateObject(), *facts = cJSON_CreateObject();
 
     cJSON_AddBoolToObject(object, "partial", recipe->partial);
-    for (int i = 0; i < recipe->count; i++)
-        add_setting(strncmp(recipe->setting[i].name, "--", 2) ? facts : settings, &recipe->setting[i]);
+    json_add_recipe(settings, recipe, false);
+    json_add_recipe(facts, recipe, true);
     cJSON_AddItemToObject(object, "settings", settings);
     cJSON_AddItemToObject(object, "made_with", facts);
     return json_print(stdout, object) ? error_prefix("standard output") : 0;
@@ -167,6 +148,7 @@ enum exit_status command_recipe(int argc, char **argv)
 {
     struct settings settings = {0};
     struct recipe recipe;
+    enum exit_status status = STATUS_DONE;
     const char *path;
     const struct command_line line = {
         .command = "recipe",
@@ -177,14 +159,8 @@ enum exit_status command_recipe(int argc, char **argv)
         .groups = {{"the recipe", recipe_table, &settings}},
     };
 
-    switch (options_parse(&line, argc, argv, &path)) {
-    case OPTIONS_HELP:
-        return STATUS_DONE;
-    case OPTIONS_WRONG:
-        return STATUS_USAGE;
-    case OPTIONS_PARSED:
-        break;
-    }
+    if (!command_parsed(&line, argc, argv, &path, &status))
+        return status;
     if (recipe_read(path, &recipe))
         return STATUS_FAILED;
     int result = settings.json ? print_json(&recipe) : print_text(path, &recipe);

@@ -2,6 +2,7 @@
 #include "json.h"
 
 #include "error.h"
+#include "text.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,40 +13,11 @@
 
 void json_add_number(cJSON *object, const char *name, double value)
 {
-    char digits[32];
-
-    if (!isfinite(value)) {
+    /* cJSON by itself is content with 15 digits, and one double in ten is another then. */
+    if (isfinite(value))
+        cJSON_AddRawToObject(object, name, number_text(value).text);
+    else
         cJSON_AddNullToObject(object, name);
-        return;
-    }
-    /* As few as bring back the same number; cJSON is content with 15, and one double in ten is another then. */
-    for (int count = 15; count <= 17; count++) {
-        snprintf(digits, sizeof digits, "%.*g", count, value);
-        if (strtod(digits, NULL) == value)
-            break;
-    }
-    cJSON_AddRawToObject(object, name, digits);
-}
-
-/* Bytes of the UTF-8 character that text begins with; 0 where it begins with none. Overlong forms, surrogates and
- * what lies beyond U+10FFFF are none. */
-static size_t character_length(const unsigned char *text)
-{
-    unsigned char first = text[0];
-    size_t length;
-
-    if (first < 0x80)
-        return 1;
-    if (first < 0xc2 || first > 0xf4)
-        return 0;
-    length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-    for (size_t i = 1; i < length; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    if ((first == 0xe0 && text[1] < 0xa0) || (first == 0xed && text[1] > 0x9f) ||
-        (first == 0xf0 && text[1] < 0x90) || (first == 0xf4 && text[1] > 0x8f))
-        return 0;
-    return length;
 }
 
 void json_add_text(cJSON *object, const char *name, const char *text)
@@ -61,7 +33,7 @@ void json_add_text(cJSON *object, const char *name, const char *text)
         return;
     char *end = clean;
     while (*text) {
-        size_t length = character_length((const unsigned char *)text);
+        size_t length = text_character(text);
         if (length) {
             memcpy(end, text, length);
             text += length;
@@ -85,6 +57,29 @@ void json_add_programs(cJSON *object, uint64_t programs)
         return;
     snprintf(digits, sizeof digits, "%016" PRIx64, programs);
     cJSON_AddStringToObject(object, "programs", digits);
+}
+
+static void add_setting(cJSON *object, const struct checkpoint_setting *setting)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "%s", setting->name + strspn(setting->name, "-"));
+    for (char *c = name; *c; c++)
+        if (*c == '-')
+            *c = '_';
+    if (recipe_is_flag(setting->name))
+        cJSON_AddBoolToObject(object, name, !strcmp(setting->value, "yes"));
+    else if (recipe_is_number(setting->name))
+        json_add_number(object, name, strcmp(setting->value, "none") ? strtod(setting->value, NULL) : INFINITY);
+    else
+        json_add_text(object, name, setting->value);
+}
+
+void json_add_recipe(cJSON *object, const struct recipe *recipe, bool facts)
+{
+    for (int i = 0; i < recipe->count; i++)
+        if (!strncmp(recipe->setting[i].name, "--", 2) != facts)
+            add_setting(object, &recipe->setting[i]);
 }
 
 int json_print(FILE *file, cJSON *value)

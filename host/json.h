@@ -3,6 +3,7 @@
 #define PAREIDOLIA_JSON_H
 
 #include "device.h"
+#include "recipe.h"
 
 #include <cjson/cJSON.h>
 #include <stdio.h>
@@ -17,8 +18,13 @@ void json_add_text(cJSON *object, const char *name, const char *text);
 /* Adds "programs", the convolution programs of a device as 16 digits, where it has a choice. */
 void json_add_programs(cJSON *object, uint64_t programs);
 
-/* Prints value and a line end to file and deletes it. Returns 0, or -1 with an error where memory or the file
- * fails. value may be NULL: memory has failed already. */
+/* Adds a recipe's settings, or where `facts` is set what else is in it, each under its name without dashes before
+ * it and with _ for those in it. */
+void json_add_recipe(cJSON *object, const struct recipe *recipe, bool facts);
+
+/* Prints value and a line end to file and deletes it. Returns 0, or -1 with an error where the file or memory
+ * fails, also where value is NULL. What memory was short for while value was built is not in it, and not noticed.
+ */
 int json_print(FILE *file, cJSON *value);
 
 #endif
