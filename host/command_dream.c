@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* A dream that the user waits for. */
 struct job {
@@ -24,11 +23,17 @@ struct job {
     struct image_format format;
     struct progress progress;
     struct keeper keeper;
+    char *weights; /* the file, or the word; owned */
+
+    struct finish_options finish_options; /* of settings, but with the mask that was found */
     struct finish finish;
 
-    struct recipe recipe;                        /* of what is being made */
-    char *recipe_text;                           /* owned; NULL: none goes into the pictures */
-    char source[RECIPE_DIGITS], source_size[48]; /* of the picture as it was read */
+    struct recipe recipe; /* of what is being made */
+    char *recipe_text;    /* owned; NULL: none goes into the pictures */
+    bool tiles_differ;    /* --from's do not fit */
+
+    char source[RECIPE_DIGITS]; /* of the picture as it was read */
+    int64_t source_width, source_height;
 };
 
 /* Writes picture with a comment of `first`, a line without its end, the recipe, and `last`, a line of that. */
@@ -129,57 +134,81 @@ static int on_picture(void *context, const struct dream_log *log, int octave, co
 
 /* What is written ------------------------------------------------------------------------------------------- */
 
-/* No file that is written may be the one that is read, nor another that is written. */
+/* A file that is read or written. */
+struct file {
+    const char *option; /* "" for an operand */
+    const char *what;
+    const char *path; /* NULL: there is none */
+};
+
+/* Those that are written stand before those that are read. */
+enum { WRITTEN = 3, FILES = 10, CHECKPOINT = 2, RESUME = 8 };
+
+static void files_list(const struct job *job, struct file files[FILES])
+{
+    const struct request *request = job->request;
+    const struct dream_settings *settings = job->settings;
+    bool built_in = !strcmp(job->weights, WEIGHTS_EMBEDDED) || !strcmp(job->weights, WEIGHTS_UNTRAINED);
+    const struct file list[FILES] = {
+        {"", "the result", job->output},
+        {"--log ", "the log", settings->log},
+        [CHECKPOINT] = {"--checkpoint ", "the checkpoint", settings->keeper.checkpoint},
+        {"", "the picture itself", job->image},
+        {"", "the picture itself", request->other_image},
+        {"", "the picture of --from", settings->from},
+        {"", "the mask", settings->finish.mask},
+        {"", "the mask", request->other_mask},
+        [RESUME] = {"", "the checkpoint of --resume", settings->keeper.resume},
+        {"", "the file of weights", built_in ? NULL : job->weights},
+    };
+
+    memcpy(files, list, sizeof list);
+}
+
+static bool is_same(const char *a, const char *b)
+{
+    return a && b && path_same_file(a, b);
+}
+
+/* No file that is written may be one that is read, but for a checkpoint, nor another that is written. */
 static int check_distinct(const struct job *job)
 {
-    const char *log = job->settings->log, *checkpoint = job->settings->keeper.checkpoint;
-    const char *resume = job->settings->keeper.resume, *from = job->settings->from;
+    struct file files[FILES];
 
-    if (from && path_same_file(job->output, from))
-        return error_set("%s: is the picture of --from; give the result another name", job->output);
-    if (from && ((log && path_same_file(log, from)) || (checkpoint && path_same_file(checkpoint, from))))
-        return error_set("--from %s: is the log or the checkpoint, too; give that another name", from);
-    if (path_same_file(job->output, job->image))
-        return error_set("%s: is the picture itself; give the result another name", job->output);
-    if (log && path_same_file(log, job->image))
-        return error_set("--log %s: is the picture itself; give the log another name", log);
-    if (log && path_same_file(log, job->output))
-        return error_set("--log %s: is the result's name, too; give the log another", log);
-    if (checkpoint && (path_same_file(checkpoint, job->image) || path_same_file(checkpoint, job->output) ||
-                       (log && path_same_file(checkpoint, log))))
-        return error_set("--checkpoint %s: is the picture, the result or the log; give it another name",
-                         checkpoint);
-    if (resume && (path_same_file(resume, job->output) || (log && path_same_file(resume, log))))
-        return error_set("--resume %s: is the result or the log, too; give that another name", resume);
+    files_list(job, files);
+    for (int i = 0; i < WRITTEN; i++)
+        for (int j = 0; j < FILES; j++) {
+            bool wanted = (j < i || j >= WRITTEN) && !(i == CHECKPOINT && j == RESUME);
+
+            if (wanted && is_same(files[i].path, files[j].path))
+                return error_set("%s%s: is %s; give %s another name", files[i].option, files[i].path, files[j].what,
+                                 files[i].what);
+        }
     return 0;
 }
 
-/* --save-octaves must not write over the picture that is read, the result, the log or a checkpoint. */
-static int check_octave_names(const struct job *job, const struct image *picture)
+/* --save-octaves must not write over any of them. */
+static int check_octave_names(const struct job *job, int64_t height, int64_t width)
 {
     const struct dream_settings *settings = job->settings;
-    const struct keeper_options *keeper = &settings->keeper;
+    struct file files[FILES];
 
+    files_list(job, files);
     for (int i = 0; settings->save_octaves && i <= settings->dream.octaves; i++) {
         char name[OCTAVE_NAME] = "final_dream.png";
-        char *path;
-        bool taken;
+        int taken = 0;
 
         if (i < settings->dream.octaves)
-            octave_name(name, octave_size(picture->height, i, &settings->dream),
-                        octave_size(picture->width, i, &settings->dream));
-        path = path_join(settings->save_octaves, name);
+            octave_name(name, octave_size(height, i, &settings->dream), octave_size(width, i, &settings->dream));
+        char *path = path_join(settings->save_octaves, name);
         if (!path)
             return -1;
-        taken = path_same_file(path, job->image) || path_same_file(path, job->output) ||
-                (settings->from && path_same_file(path, settings->from)) ||
-                (settings->log && path_same_file(path, settings->log)) ||
-                (keeper->checkpoint && path_same_file(path, keeper->checkpoint)) ||
-                (keeper->resume && path_same_file(path, keeper->resume));
+        while (taken < FILES && !is_same(path, files[taken].path))
+            taken++;
         free(path);
-        if (taken)
-            return error_set("--save-octaves %s: would write over %s there; choose another directory",
-                             settings->save_octaves, name);
+        if (taken < FILES)
+            return error_set("--save-octaves %s: would write over %s there, %s; choose another directory",
+                             settings->save_octaves, name, files[taken].what);
     }
     return 0;
 }
@@ -265,7 +294,8 @@ static enum exit_status dream_and_write(struct job *job, struct session *session
                                 .device = session->device,
                                 .threads = options->threads,
                                 .weights = weights_path(session->weights),
-                                .schedule = schedule};
+                                .schedule = schedule,
+                                .recipe = &job->recipe};
     struct dream_log log = {0};
     enum exit_status status = STATUS_FAILED;
 
@@ -302,25 +332,21 @@ static struct dream_options dream_options_of(const struct dream_settings *settin
 
 /* The recipe ------------------------------------------------------------------------------------------------ */
 
-static const char *file_name(const char *path)
+static bool recipe_wanted(const struct job *job)
 {
-    const char *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
+    return !job->settings->no_recipe || job->settings->from || job->settings->log;
 }
 
-/* Lists what is being made of what; on the device and with the weights of session, in the schedule's tiles. */
-static int recipe_list(struct job *job, const struct session *session, const struct dream_options *dream,
-                       const struct schedule *schedule)
+/* Lists the rest of what is being made of what: on the device of session, in the schedule's tiles. */
+static int recipe_list(struct job *job, const struct session *session, const struct schedule *schedule)
 {
     const struct dream_settings *settings = job->settings;
     const struct resample_options *resample = &settings->resample;
     struct recipe *recipe = &job->recipe;
     int64_t longer = schedule->height > schedule->width ? schedule->height : schedule->width;
-    char text[48];
+    char text[48], source_size[48];
 
-    if (recipe_add_dream(recipe, session, settings->layer, dream) ||
-        recipe_add_number(recipe, "--strength", settings->finish.strength) ||
+    if (recipe_add_number(recipe, "--strength", settings->finish.strength) ||
         recipe_add(recipe, "--keep-colors", settings->finish.keep_colors ? "yes" : "no") ||
         recipe_add_number(recipe, "--tile", (double)(schedule->tile ? schedule->tile : longer)) ||
         recipe_add_number(recipe, "--bits", job->format.bits) ||
@@ -329,20 +355,19 @@ static int recipe_list(struct job *job, const struct session *session, const str
         (resample->height && recipe_add_number(recipe, "--height", resample->height)) ||
         (resample->max_side && recipe_add_number(recipe, "--max-side", resample->max_side)))
         return -1;
-    if (job->finish.mask) {
-        recipe_mask(job->finish.mask, schedule->height * schedule->width, text);
-        if (recipe_add(recipe, "--mask", file_name(settings->finish.mask)) || recipe_add(recipe, "mask", text))
-            return -1;
-    }
+    if (job->finish.mask && (recipe_add(recipe, "--mask", path_name(settings->finish.mask)) ||
+                             recipe_add(recipe, "mask", job->finish.mask_digits)))
+        return -1;
     if (schedule->programs) {
         snprintf(text, sizeof text, "%016" PRIx64, schedule->programs);
         if (recipe_add(recipe, "programs", text))
             return -1;
     }
+    snprintf(source_size, sizeof source_size, "%" PRId64 "x%" PRId64, job->source_width, job->source_height);
     snprintf(text, sizeof text, "%" PRId64 "x%" PRId64, schedule->width, schedule->height);
-    if (recipe_add(recipe, "weights-file", file_name(weights_path(session->weights))) ||
-        recipe_add(recipe, "picture", job->source) || recipe_add(recipe, "picture-file", file_name(job->image)) ||
-        recipe_add(recipe, "picture-size", job->source_size) || recipe_add(recipe, "size", text))
+    if (recipe_add_weights(recipe, session->weights) || recipe_add(recipe, "picture", job->source) ||
+        recipe_add(recipe, "picture-file", path_name(job->image)) ||
+        recipe_add(recipe, "picture-size", source_size) || recipe_add(recipe, "size", text))
         return -1;
     return 0;
 }
@@ -357,6 +382,10 @@ static int from_notice(const struct job *job)
     if (octave || job->request->from.partial)
         fprintf(stderr, "pareidolia: %s is %s; this does the whole dream\n", from,
                 octave ? "the picture after one of the octaves" : "of a dream that was interrupted");
+    if (job->tiles_differ)
+        fprintf(stderr,
+                "pareidolia: %s was made with --tile %s, which does not fit here; other bytes may come out\n", from,
+                recipe_value(&job->request->from, "--tile"));
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *then = recipe_value(&job->request->from, names[i]), *now = recipe_value(&job->recipe, names[i]);
 
@@ -372,15 +401,14 @@ static int from_notice(const struct job *job)
     return 0;
 }
 
-/* Lists what is being made, compares it with what --from has, and makes the text that goes into the pictures. */
-static int recipe_make(struct job *job, const struct session *session, const struct dream_options *dream,
-                       const struct schedule *schedule)
+/* Completes the list, compares it with what --from has, and makes the text that goes into the pictures. */
+static int recipe_make(struct job *job, const struct session *session, const struct schedule *schedule)
 {
     const struct dream_settings *settings = job->settings;
 
-    if (settings->no_recipe && !settings->from)
+    if (!recipe_wanted(job))
         return 0;
-    if (recipe_list(job, session, dream, schedule) || (settings->from && !settings->quiet && from_notice(job)))
+    if (recipe_list(job, session, schedule) || (settings->from && !settings->quiet && from_notice(job)))
         return -1;
     if (settings->no_recipe)
         return 0;
@@ -398,35 +426,40 @@ static int recipe_make(struct job *job, const struct session *session, const str
     return 0;
 }
 
-static int check_found_mask(const struct job *job, const struct image *picture)
-{
-    char digits[RECIPE_DIGITS];
-
-    if (!job->request->found_mask)
-        return 0;
-    recipe_mask(job->finish.mask, picture->height * picture->width, digits);
-    return request_check_found(job->request, job->request->found_mask, "mask", digits);
-}
-
 /* The command ----------------------------------------------------------------------------------------------- */
+
+/* Plans the dream: in the tiles of --from where these are right and fit, as the bytes depend on them. */
+static struct schedule *schedule_make(struct job *job, const struct session *session, const struct image *picture,
+                                      const struct dream_options *dream, const struct schedule_limits *limits)
+{
+    struct schedule_limits again = *limits;
+
+    if (!limits->tile)
+        again.tile = request_tile(job->request, &job->recipe, picture->width, picture->height);
+    struct schedule *schedule =
+        schedule_new(session->net, session->host, picture->height, picture->width, dream, &again);
+    if (schedule || again.tile == limits->tile)
+        return schedule;
+    job->tiles_differ = true;
+    return schedule_new(session->net, session->host, picture->height, picture->width, dream, limits);
+}
 
 /* The rest, once network, weights and picture are there. */
 static enum exit_status session_dream(struct job *job, struct session *session,
                                       const struct session_options *options, struct image *picture)
 {
-    struct dream_options dream_options = dream_options_of(job->settings, session);
-    struct schedule_limits limits = request_limits(job->request, picture->width, picture->height);
+    const struct dream_settings *settings = job->settings;
+    struct dream_options dream_options = dream_options_of(settings, session);
+    struct schedule_limits limits = settings->limits;
     struct schedule *schedule = NULL;
     enum exit_status status = STATUS_FAILED;
 
-    if (finish_open(&job->finish, &job->settings->finish, picture) || check_found_mask(job, picture) ||
-        keeper_open(&job->keeper, &job->settings->keeper, session, job->settings->layer, &dream_options, picture,
-                    &limits))
+    if ((recipe_wanted(job) && recipe_add_dream(&job->recipe, session, settings->layer, &dream_options)) ||
+        keeper_open(&job->keeper, &settings->keeper, session, settings->layer, &dream_options, picture, &limits))
         goto fail;
     limits.returned += (size_t)(picture->height * picture->width) * 3 * sizeof *picture->pixels;
-    schedule = schedule_new(session->net, session->host, picture->height, picture->width, &dream_options, &limits);
-    if (!schedule || keeper_check_tile(&job->keeper, schedule->tile) ||
-        recipe_make(job, session, &dream_options, schedule))
+    schedule = schedule_make(job, session, picture, &dream_options, &limits);
+    if (!schedule || keeper_check_tile(&job->keeper, schedule->tile) || recipe_make(job, session, schedule))
         goto fail;
     announce(job, schedule);
     interrupt_catch();
@@ -435,23 +468,62 @@ static enum exit_status session_dream(struct job *job, struct session *session,
 fail:
     schedule_free(schedule);
     keeper_close(&job->keeper);
-    finish_close(&job->finish);
     return status;
 }
 
-/* Reads the picture and makes it as large as is wanted. */
+static int source_try(struct job *job, const char *path, struct image *picture)
+{
+    job->image = path;
+    if (image_read(path, picture))
+        return -1;
+    recipe_picture(picture, job->source);
+    return job->request->found_image ? request_check_found(job->request, path, "picture", job->source) : 0;
+}
+
+/* Reads the picture; where only a recipe names it, the one of that name that it means. */
+static int source_read(struct job *job, struct image *picture)
+{
+    const char *other = job->request->other_image;
+
+    if (!source_try(job, job->image, picture))
+        return 0;
+    image_free(picture);
+    return other ? source_try(job, other, picture) : -1;
+}
+
+/* Reads the picture and makes it as large as is wanted, once it is known that it can be written so. */
 static int picture_read(struct job *job, struct image *picture)
 {
     int64_t width, height;
 
-    if (image_read(job->image, picture) ||
-        resample_size(&job->settings->resample, job->image, picture->width, picture->height, &width, &height))
+    if (source_read(job, picture) ||
+        resample_size(&job->settings->resample, job->image, picture->width, picture->height, &width, &height) ||
+        image_check_output_size(job->output, width, height) || check_octave_names(job, height, width))
         return -1;
-    recipe_picture(picture, job->source);
-    snprintf(job->source_size, sizeof job->source_size, "%" PRId64 "x%" PRId64, picture->width, picture->height);
-    if (job->request->found_image && request_check_found(job->request, job->image, "picture", job->source))
-        return -1;
+    job->source_width = picture->width;
+    job->source_height = picture->height;
     return image_resample(picture, job->image, width, height);
+}
+
+static int mask_try(struct job *job, const char *path, const struct image *picture)
+{
+    job->finish_options = job->settings->finish;
+    job->finish_options.mask = path;
+    if (finish_open(&job->finish, &job->finish_options, picture->width, picture->height, job->source_width,
+                    job->source_height))
+        return -1;
+    return job->request->found_mask ? request_check_found(job->request, path, "mask", job->finish.mask_digits) : 0;
+}
+
+/* Reads the mask, where there is one, as source_read does the picture. */
+static int mask_read(struct job *job, const struct image *picture)
+{
+    const char *other = job->request->other_mask;
+
+    if (!mask_try(job, job->settings->finish.mask, picture))
+        return 0;
+    finish_close(&job->finish);
+    return other ? mask_try(job, other, picture) : -1;
 }
 
 /* The rest, once the command line has been understood. */
@@ -469,8 +541,9 @@ static enum exit_status job_run(struct job *job, const struct session_options *o
         status = STATUS_USAGE;
         goto fail;
     }
-    if (check_outputs(job) || picture_read(job, &picture) || check_octave_names(job, &picture) ||
-        targets_check_stimulated(&network, &targets, job->image, picture.height, picture.width))
+    if (check_outputs(job) || picture_read(job, &picture) ||
+        targets_check_stimulated(&network, &targets, job->image, picture.height, picture.width) ||
+        mask_read(job, &picture))
         goto fail;
     job->format.bits = job->settings->bits ? job->settings->bits : picture.bits;
     if (session_open(&session, options, &targets, true, false))
@@ -480,17 +553,10 @@ static enum exit_status job_run(struct job *job, const struct session_options *o
     status = session_dream(job, &session, options, &picture);
 
 fail:
+    finish_close(&job->finish);
     image_free(&picture);
     session_close(&session);
     return status;
-}
-
-/* Whether path's extension is a JPEG's. */
-static bool is_jpeg(const char *path)
-{
-    const char *dot = strrchr(file_name(path), '.');
-
-    return dot && (!strcasecmp(dot, ".jpg") || !strcasecmp(dot, ".jpeg"));
 }
 
 /* The result's name; NULL with an error. */
@@ -500,11 +566,21 @@ static char *output_name(const struct request *request)
     char *name;
 
     if (!output && request->found_image)
-        return path_derive(from, is_jpeg(from) ? "_again.jpg" : "_again.png");
+        return path_derive(from, image_name_is_jpeg(from) ? "_again.jpg" : "_again.png");
     if (!output)
         return path_derive(request->image, "_dream.png");
     name = strdup(output);
     if (!name)
+        error_set("no memory for a path");
+    return name;
+}
+
+/* The weights that session_open will open; NULL with an error. */
+static char *weights_name(const struct session_options *options)
+{
+    char *name = options->weights ? strdup(options->weights) : weights_find(false);
+
+    if (!name && options->weights)
         error_set("no memory for a path");
     return name;
 }
@@ -519,10 +595,12 @@ enum exit_status command_dream(int argc, char **argv)
                           .settings = &request.settings,
                           .image = request.image,
                           .output = output_name(&request),
+                          .weights = weights_name(&request.session),
                           .format.quality = request.settings.quality};
 
-        status = job.output ? job_run(&job, &request.session) : STATUS_FAILED;
+        status = job.output && job.weights ? job_run(&job, &request.session) : STATUS_FAILED;
         free(job.output);
+        free(job.weights);
         free(job.recipe_text);
         recipe_free(&job.recipe);
     }

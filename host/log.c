@@ -57,6 +57,9 @@ static cJSON *log_json(const struct log_header *header, const struct dream_log *
     json_add_number(object, "iterations", options->iterations);
     json_add_number(object, "tile", (double)header->schedule->tile);
     cJSON_AddBoolToObject(object, "partial", header->partial);
+    cJSON *settings = cJSON_AddObjectToObject(object, "settings");
+    if (settings)
+        json_add_recipe(settings, header->recipe, false);
     json_add_number(object, "seconds", log->seconds);
     for (int i = 0; i < log->octaves; i++)
         cJSON_AddItemToArray(octaves, octave_json(&log->octave[i]));

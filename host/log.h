@@ -3,6 +3,7 @@
 #define PAREIDOLIA_LOG_H
 
 #include "dream.h"
+#include "recipe.h"
 
 /* What a log says beside the dream's own log. All borrowed. */
 struct log_header {
@@ -13,7 +14,8 @@ struct log_header {
     int threads; /* as given; 0: all */
     const char *weights;
     const struct schedule *schedule;
-    bool partial; /* the dream was interrupted */
+    const struct recipe *recipe; /* what it says of settings is "settings" */
+    bool partial;                /* the dream was interrupted */
 };
 
 /* Writes the log to path, whole or not at all. Numbers that are not finite become null; so max_loss means "none".

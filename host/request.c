@@ -3,6 +3,7 @@
 #include "request.h"
 
 #include "error.h"
+#include "paths.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -149,7 +150,8 @@ static struct request request_defaults(void)
                                          .finish = finish_defaults()}};
 }
 
-static enum options_result request_parse(struct request *request, int argc, char **argv)
+/* As command_parsed. */
+static bool request_parse(struct request *request, int argc, char **argv, enum exit_status *status)
 {
     struct dream_settings *settings = &request->settings;
     const struct command_line line = {
@@ -167,7 +169,7 @@ static enum options_result request_parse(struct request *request, int argc, char
                    {"the network", session_option_table, &request->session}},
     };
 
-    return options_parse(&line, argc, argv, &request->image);
+    return command_parsed(&line, argc, argv, &request->image, status);
 }
 
 /* --from ------------------------------------------------------------------------------------------------------ */
@@ -179,10 +181,12 @@ static unsigned parts_given(const struct recipe *recipe, int argc, char **argv)
                                            .precision = recipe_value(recipe, "--precision")};
     struct request given = request_defaults();
     struct dream_settings *settings = &given.settings;
+    enum exit_status status;
     unsigned parts = 0;
 
     settings->limits.tile = settings->resample.width = settings->resample.height = settings->resample.max_side = -1;
-    request_parse(&given, argc, argv); /* once more, to see what stays as it is */
+    settings->bits = -1;
+    request_parse(&given, argc, argv, &status); /* once more, to see what stays as it is */
     if (given.session.device || session_check(&wanted))
         parts |= RECIPE_DEVICE;
     if (settings->clip || settings->no_clip)
@@ -191,49 +195,55 @@ static unsigned parts_given(const struct recipe *recipe, int argc, char **argv)
         parts |= RECIPE_SIZE;
     if (settings->limits.tile >= 0 || settings->limits.memory)
         parts |= RECIPE_TILE;
-    if (settings->finish.mask)
+    if (settings->finish.mask || settings->finish.no_mask)
         parts |= RECIPE_MASK;
+    if (settings->finish.keep_colors || settings->finish.no_keep_colors)
+        parts |= RECIPE_COLORS;
+    if (settings->bits >= 0 || given.image) /* another picture's depth is its own */
+        parts |= RECIPE_BITS;
     return parts;
 }
 
-static const char *file_name(const char *path)
+/* The file of that name beside the picture at `from` or in the current directory: where both are there, the first
+ * is *found and the second *other, else that is NULL. Returns 0, or -1 with an error. */
+static int file_find(const char *from, const char *name, char **found, char **other)
 {
-    const char *slash = strrchr(path, '/');
+    char *beside = NULL, *here = strdup(name);
 
-    return slash ? slash + 1 : path;
-}
-
-/* The file of that name beside the picture at `from`, else in the current directory. NULL with an error. */
-static char *file_find(const char *from, const char *name)
-{
-    char *path;
-
-    if (asprintf(&path, "%.*s%s", (int)(file_name(from) - from), from, name) < 0) {
-        error_set("no memory for a path");
-        return NULL;
+    if (!here || asprintf(&beside, "%.*s%s", (int)(path_name(from) - from), from, name) < 0) {
+        free(here);
+        return error_set("no memory for a path");
     }
-    if (!access(path, F_OK) || !access(name, F_OK)) {
-        if (access(path, F_OK))
-            strcpy(path, name); /* which is its end */
-        return path;
+    *found = access(beside, F_OK) ? NULL : beside;
+    *other = access(here, F_OK) || (*found && path_same_file(beside, here)) ? NULL : here;
+    if (!*found)
+        free(beside);
+    if (!*other)
+        free(here);
+    if (!*found) {
+        *found = *other;
+        *other = NULL;
     }
-    free(path);
-    path = recipe_escape(name);
+    if (*found)
+        return 0;
+    char *text = recipe_escape(name);
     error_set("%s: was made with %s, which is neither beside it nor in the current directory; name the file", from,
-              path ? path : "another file");
-    free(path);
-    return NULL;
+              text ? text : "another file");
+    free(text);
+    return -1;
 }
 
-/* Parses the arguments that *arguments are about to be: the recipe's but for some parts, and argv. */
-static enum options_result arguments_parse(struct request *request, const struct recipe *recipe, unsigned without,
-                                           int argc, char **argv)
+/* Parses the arguments that *arguments are about to be: the recipe's but for some parts, and argv. Returns 0, or -1
+ * with an error. */
+static int arguments_parse(struct request *request, const struct recipe *recipe, unsigned without, int argc,
+                           char **argv)
 {
+    enum exit_status status;
     int count;
 
     free(request->arguments);
     request->arguments = recipe_arguments(recipe, without, argc, argv, &count);
-    return request->arguments ? request_parse(request, count, request->arguments) : OPTIONS_WRONG;
+    return request->arguments && request_parse(request, count, request->arguments, &status) ? 0 : -1;
 }
 
 /* Looks for the files that only the recipe names. */
@@ -242,54 +252,70 @@ static int files_find(struct request *request, const char *from, unsigned given)
     const char *mask = recipe_value(&request->from, "--mask");
 
     if (mask && !(given & RECIPE_MASK)) {
-        request->settings.finish.mask = request->found_mask = file_find(from, mask);
-        if (!request->found_mask)
+        if (file_find(from, mask, &request->found_mask, &request->other_mask))
             return -1;
+        request->settings.finish.mask = request->found_mask;
     }
-    if (!request->image)
-        request->image = request->found_image = file_find(from, recipe_value(&request->from, "picture-file"));
-    return request->image ? 0 : -1;
+    if (!request->image) {
+        if (file_find(from, recipe_value(&request->from, "picture-file"), &request->found_image,
+                      &request->other_image))
+            return -1;
+        request->image = request->found_image;
+    }
+    return 0;
+}
+
+/* 0 where settings can be meant together, else -1 with an error. */
+static int settings_check(const struct dream_settings *settings)
+{
+    if (resample_check(&settings->resample) || finish_check(&settings->finish))
+        return -1;
+    if (settings->clip && settings->no_clip)
+        return error_set("--clip and --no-clip: only one of them can be meant");
+    if (settings->bits != 0 && settings->bits != 8 && settings->bits != 16)
+        return error_set("--bits %d: must be 8 or 16, or 0", settings->bits);
+    return 0;
+}
+
+static int layer_check(const char *layer)
+{
+    struct network network;
+    struct targets targets;
+
+    return network_init(&network, NULL) || targets_parse(&network, layer, &targets) ? -1 : 0;
+}
+
+/* Parses and checks the recipe alone, so that what is wrong with it is not said of the command line. The device
+ * aside: one that this program lacks is passed over. Returns 0, or -1 with an error. */
+static int recipe_check(const struct recipe *recipe, int *tile)
+{
+    struct request alone = request_defaults();
+    int result = arguments_parse(&alone, recipe, 0, 0, NULL) || settings_check(&alone.settings) ||
+                         layer_check(alone.settings.layer)
+                     ? -1
+                     : 0;
+
+    *tile = alone.settings.limits.tile;
+    request_free(&alone);
+    return result;
 }
 
 /* Reads the recipe of the picture at `from`, and argv again with what is in it as defaults. */
 static enum exit_status request_from(struct request *request, const char *from, int argc, char **argv)
 {
-    struct request alone = request_defaults();
-    enum options_result result;
-
     *request = request_defaults();
     if (recipe_read(from, &request->from))
         return STATUS_FAILED;
-    unsigned given = parts_given(&request->from, argc, argv);
-    /* Alone first, so that what is wrong with it is not said of the command line. */
-    result = arguments_parse(&alone, &request->from, 0, 0, NULL);
-    request->from_tile = given & RECIPE_TILE ? 0 : alone.settings.limits.tile;
-    request_free(&alone);
-    if (result != OPTIONS_PARSED) {
+    if (recipe_check(&request->from, &request->from_tile)) {
         error_prefix("%s: its recipe", from);
         return STATUS_FAILED;
     }
-    if (arguments_parse(request, &request->from, given | RECIPE_TILE | RECIPE_MASK, argc, argv) != OPTIONS_PARSED)
+    unsigned given = parts_given(&request->from, argc, argv);
+    if (given & RECIPE_TILE)
+        request->from_tile = 0;
+    if (arguments_parse(request, &request->from, given | RECIPE_TILE | RECIPE_MASK, argc, argv))
         return STATUS_FAILED; /* no memory: argv has been parsed before */
     return files_find(request, from, given) ? STATUS_FAILED : STATUS_DONE;
-}
-
-/* STATUS_DONE where the options can be meant together. */
-static enum exit_status request_check(const struct request *request)
-{
-    const struct dream_settings *settings = &request->settings;
-
-    if (session_check(&request->session) || resample_check(&settings->resample))
-        return STATUS_USAGE;
-    if (settings->clip && settings->no_clip) {
-        error_set("--clip and --no-clip: only one of them can be meant");
-        return STATUS_USAGE;
-    }
-    if (settings->bits != 0 && settings->bits != 8 && settings->bits != 16) {
-        error_set("--bits %d: must be 8 or 16, or 0", settings->bits);
-        return STATUS_USAGE;
-    }
-    return STATUS_DONE;
 }
 
 enum exit_status request_read(struct request *request, int argc, char **argv)
@@ -297,14 +323,9 @@ enum exit_status request_read(struct request *request, int argc, char **argv)
     enum exit_status status = STATUS_DONE;
 
     *request = request_defaults();
-    switch (request_parse(request, argc, argv)) {
-    case OPTIONS_HELP:
+    if (!request_parse(request, argc, argv, &status)) {
         request->image = NULL;
-        return STATUS_DONE;
-    case OPTIONS_WRONG:
-        return STATUS_USAGE;
-    case OPTIONS_PARSED:
-        break;
+        return status;
     }
     if (request->settings.from) {
         status = request_from(request, request->settings.from, argc, argv);
@@ -312,37 +333,47 @@ enum exit_status request_read(struct request *request, int argc, char **argv)
         error_set("dream needs IMAGE (pareidolia dream --help says more)");
         status = STATUS_USAGE;
     }
-    return status == STATUS_DONE ? request_check(request) : status;
+    if (status != STATUS_DONE)
+        return status;
+    return session_check(&request->session) || settings_check(&request->settings) ? STATUS_USAGE : STATUS_DONE;
 }
 
 void request_free(struct request *request)
 {
     recipe_free(&request->from);
     free(request->found_image);
+    free(request->other_image);
     free(request->found_mask);
+    free(request->other_mask);
     free(request->arguments);
     *request = (struct request){0};
 }
 
 int request_check_found(const struct request *request, const char *path, const char *name, const char *digits)
 {
-    const char *then = recipe_value(&request->from, name);
+    const char *then = recipe_value(&request->from, name), *from = request->settings.from;
 
     if (then && !strcmp(then, digits))
         return 0;
-    return error_set("%s: is not the %s that %s was made with, but another of that name; name one to take it "
-                     "nevertheless",
-                     path, name, request->settings.from);
+    return error_set("%s: is not the %s that %s was made with, but another of that name; to take it nevertheless "
+                     "say dream --from %s %s%s",
+                     path, name, from, from, strcmp(name, "mask") ? "" : "--mask ", path);
 }
 
-struct schedule_limits request_limits(const struct request *request, int64_t width, int64_t height)
+int request_tile(const struct request *request, const struct recipe *now, int64_t width, int64_t height)
 {
-    struct schedule_limits limits = request->settings.limits;
-    const char *then = recipe_value(&request->from, "size");
-    char now[48];
+    static const char *const names[] = {"--device", "--precision", "--layer", "weights"};
+    const char *size = recipe_value(&request->from, "size");
+    char text[48];
 
-    snprintf(now, sizeof now, "%" PRId64 "x%" PRId64, width, height);
-    if (request->from_tile && then && !strcmp(then, now))
-        limits.tile = request->from_tile;
-    return limits;
+    snprintf(text, sizeof text, "%" PRId64 "x%" PRId64, width, height);
+    if (!size || strcmp(size, text) != 0)
+        return 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = recipe_value(now, names[i]), *then = recipe_value(&request->from, names[i]);
+
+        if (!value || !then || strcmp(value, then) != 0)
+            return 0;
+    }
+    return request->from_tile;
 }

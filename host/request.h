@@ -35,24 +35,28 @@ struct request {
 
     struct recipe from; /* of settings.from, owned; empty: there is none */
     int from_tile;      /* its --tile, which is right for a picture of its size; 0: something else was given */
-    char *found_image;  /* image, where only the recipe names it; owned, else NULL */
-    char *found_mask;   /* settings.finish.mask, likewise */
-    char **arguments;   /* owned */
+
+    /* Files that only the recipe names, owned, else NULL: image and settings.finish.mask, and others of their
+     * names, which are those where these are not (request_check_found). */
+    char *found_image, *other_image, *found_mask, *other_mask;
+
+    char **arguments; /* owned */
 };
 
 /* Understands argv, what follows the command's name; where it has --from, what stands in that picture's recipe are
  * the defaults. Sizes are one setting here: who gives one of --width, --height and --max-side gives all; so are
- * device and precision. A device that this program lacks is passed over. Returns STATUS_DONE, or another status
+ * device and precision. A device that this program lacks is passed over, and of another IMAGE the depth is its own.
+ * Returns STATUS_DONE, or another status
  * with an error; free the request either way. */
 enum exit_status request_read(struct request *request, int argc, char **argv);
 void request_free(struct request *request);
 
 /* 0 where digits are those that --from has under name (picture or mask); -1 with an error that says that path is
- * another file of the same name. */
+ * another file of the same name, and how to take it. */
 int request_check_found(const struct request *request, const char *path, const char *name, const char *digits);
 
-/* The limits for a picture of this size: with the tiles of --from, where that was as large and nothing else was
- * said. */
-struct schedule_limits request_limits(const struct request *request, int64_t width, int64_t height);
+/* The tiles of --from for a dream of this size, of which `now` has what recipe_add_dream adds: where neither size
+ * nor layer, device, precision and weights are others, and the user has said nothing of tiles or memory. Else 0. */
+int request_tile(const struct request *request, const struct recipe *now, int64_t width, int64_t height);
 
 #endif

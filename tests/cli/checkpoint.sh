@@ -111,18 +111,19 @@ same rounded.png again.png
 rm -f tiles tiles.* rounded.png again.png
 
 # Names
-names='is the picture, the result or the log; give it another name'
-expect 2 '' "pareidolia: --checkpoint ./picture.png: $names" dream $dream --checkpoint ./picture.png
-expect 2 '' "pareidolia: --checkpoint out.png: $names" dream $dream -o out.png --checkpoint out.png
-expect 2 '' "pareidolia: --checkpoint log: $names" dream $dream --log log --checkpoint log
+expect 2 '' "pareidolia: --checkpoint ./picture.png: is the picture itself; give the checkpoint another name" dream $dream --checkpoint ./picture.png
+expect 2 '' "pareidolia: --checkpoint out.png: is the result; give the checkpoint another name" dream $dream -o out.png --checkpoint out.png
+expect 2 '' "pareidolia: --checkpoint log: is the log; give the checkpoint another name" dream $dream --log log --checkpoint log
 expect 1 '' 'pareidolia: --checkpoint: none/state: *: No such file or directory' dream $dream --checkpoint none/state
 expect 1 '' 'pareidolia: --checkpoint: directory: cannot be written: it is a directory; *' \
     dream $dream --checkpoint directory
 expect 1 '' 'pareidolia: --save-octaves .: would write over *' \
     dream $dream --save-octaves . --checkpoint final_dream.png
-expect 2 '' 'pareidolia: --resume state: is the result or the log, too; give that another name' dream $dream --resume state --log ./state
+expect 2 '' 'pareidolia: --log ./state: is the checkpoint of --resume; give the log another name' \
+    dream $dream --resume state --log ./state
 cp state state.png
-expect 2 '' 'pareidolia: --resume state.png: is the result or the log, too; give that another name' dream $dream --resume state.png -o state.png
+expect 2 '' 'pareidolia: state.png: is the checkpoint of --resume; give the result another name' \
+    dream $dream --resume state.png -o state.png
 same state state.png
 rm -f state.png
 expect 2 '' 'pareidolia: --checkpoint-every -1: must be 0 to 1000000' dream $dream --checkpoint-every -1

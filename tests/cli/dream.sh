@@ -40,6 +40,7 @@ final_dream.png' ] || fail "--save-octaves wrote: $(ls octaves)"
     same octaves/final_dream.png picture_dream.png
     compare log '{*"program":	"pareidolia",*"layer":	"activation_3",*"octaves":	\[{*"height":	85,*"width":	114,*"silent":	false,*"steps":	\[{*"loss":	[0-9].*"mean_abs_gradient":	*}, {*}\]*}, {*}\]
 }' log.json log.json
+    compare settings '*"settings":	{*"clip":	true,*"strength":	1,*"keep_colors":	false,*"quality":	95*},*' log.json log.json
     if command -v python3 >/dev/null; then
         python3 -c 'import json, sys
 log = json.load(open("log.json"))

@@ -33,7 +33,32 @@ expect 1 '' 'pareidolia: directory.png: cannot be written: it is a directory; *'
 ln -s picture.png link.png
 expect 2 '' 'pareidolia: ./picture.png: is the picture itself; *' dream picture.png -o ./picture.png
 expect 2 '' 'pareidolia: link.png: is the picture itself; *' dream picture.png -o link.png
-expect 2 '' 'pareidolia: --log out.png: is the result*s name, too; *' dream picture.png -o out.png --log out.png
+expect 2 '' 'pareidolia: --log out.png: is the result; give the log another name' \
+    dream picture.png -o out.png --log out.png
+ln picture.png m.png
+cp picture.png mask.png
+expect 2 '' 'pareidolia: ./mask.png: is the mask; give the result another name' \
+    dream picture.png --mask mask.png -o ./mask.png
+expect 2 '' 'pareidolia: --log mask.png: is the mask; *' dream picture.png --mask mask.png --log mask.png
+expect 2 '' 'pareidolia: --checkpoint mask.png: is the mask; *' dream picture.png --mask mask.png --checkpoint mask.png
+expect 2 '' 'pareidolia: --checkpoint m.png: is the picture itself; *' dream picture.png --checkpoint m.png
+mv mask.png final_dream.png
+expect 1 '' 'pareidolia: --save-octaves .: would write over final_dream.png there, the mask; choose another directory' \
+    dream picture.png --mask final_dream.png --save-octaves .
+cp "$here/../../weights/half_width.safetensors" final_dream.png
+expect 1 '' 'pareidolia: --save-octaves .: would write over final_dream.png there, the file of weights; *' \
+    dream picture.png --weights final_dream.png --save-octaves .
+mv final_dream.png weights.png
+expect 2 '' 'pareidolia: weights.png: is the file of weights; *' dream picture.png --weights weights.png -o weights.png
+expect 2 '' 'pareidolia: --log weights.png: is the file of weights; *' dream picture.png --weights weights.png --log weights.png
+rm -f m.png weights.png
+# Larger than a JPEG can be, and masks of another size: said before the weights are looked for.
+expect 1 '' 'pareidolia: out.jpg: 65501 x * pixels; a JPEG picture has at most 65500 a side, write a .png' \
+    dream picture.png --width 65501 --height 1 -o out.jpg --weights none.h5
+cp "$data/pixel.png" mask.png
+expect 1 '' 'pareidolia: --mask mask.png: is 1x1 pixels, the picture 160x120; make it the same size' \
+    dream picture.png --mask mask.png --weights none.h5
+rm mask.png
 expect 1 '' 'pareidolia: --log: none/log.json: *' dream picture.png --log none/log.json
 expect 1 '' 'pareidolia: --save-octaves: none: No such file or directory; make the directory first' \
     dream picture.png --save-octaves none

@@ -96,12 +96,29 @@ expect 0 '' '' dream picture.png $quick --layer mixed0 --mask mask.png -o masked
 again masked.png
 cp mask.png kept.png
 cp picture.png mask.png
-expect 1 '' 'pareidolia: mask.png: is not the mask that masked.png was made with, but another of that name; *' \
+expect 1 '' 'pareidolia: mask.png: is not the mask that masked.png was made with, but another of that name; to take it nevertheless say dream --from masked.png --mask mask.png' \
     dream --from masked.png --quiet
+expect 0 '' '' dream --from masked.png --quiet --no-mask -o other.png
+expect 0 '' '' dream picture.png $quick --layer mixed0 -o direct.png
+same other.png direct.png
+mkdir away
+mv masked.png kept.png away
+mv away/kept.png mask_kept.png
+mv mask.png away
+mv mask_kept.png mask.png
+expect 0 '' '' dream --from away/masked.png --quiet -o other.png # the mask here is the one, not that beside it
+same other.png away/masked.png
+mv away/masked.png .
+rm -rf away direct.png
+cp mask.png kept.png
+# It may have the size of the source where the picture is resized.
+expect 0 '' '' dream picture.png $quick --layer mixed0 --mask mask.png --max-side 100 -o masked_small.png
+again masked_small.png
+expect 2 '' 'pareidolia: --mask and --no-mask: only *' dream picture.png --mask mask.png --no-mask
 expect 0 '' '' dream --from masked.png --quiet --mask kept.png -o other.png
 rm mask.png
 expect 1 '' 'pareidolia: masked.png: was made with mask.png, which is neither beside it nor *' dream --from masked.png
-rm -f masked.png kept.png other.png
+rm -f masked.png masked_small.png kept.png other.png
 
 # What is said besides counts: it gives what it would give without --from.
 overrides() {
@@ -116,6 +133,7 @@ overrides --max-side 90
 overrides --weights untrained --max-loss 3 --iterations 1
 overrides --tile 48
 overrides --bits 16
+overrides --keep-colors
 expect 0 '' '' dream --from fine.png --clip --quiet -o from.png
 expect 0 '*--clip *' '' recipe from.png
 expect 0 '' '' dream --from plain.png --height 70 --quiet -o from.png # not beside --max-side 80
@@ -123,6 +141,56 @@ expect 0 '*"size":	"93x70"*' '' recipe --json from.png
 expect 0 '' '' dream --from from.png --device reference --quiet -o slow.png
 expect 0 '*"device":	"reference"*"precision":	"fp64"*' '' recipe --json slow.png
 rm -f slow.png from.png
+
+expect 0 '' '' dream picture.png $quick --layer mixed0 --keep-colors -o kept.png
+expect 0 '' '' dream --from kept.png --no-keep-colors --quiet -o from.png
+expect 0 '' '' dream picture.png $quick --layer mixed0 -o direct.png
+same from.png direct.png
+rm -f kept.png from.png direct.png
+
+# The recipe's tiles are for its layer, device, precision and weights.
+expect 0 '' '' dream picture.png $quick --layer activation_3 --tile 64 -o tiles.png
+expect 0 '' '' dream --from tiles.png --layer activation_4 --quiet -o from.png
+expect 0 '*--tile 160 *' '' recipe from.png
+expect 0 '' '' dream --from tiles.png --strength 0.5 --quiet -o from.png
+expect 0 '*--tile 64 *' '' recipe from.png
+rm -f tiles.png from.png
+
+# Where they do not fit, others are taken, and said: as much memory as will do in tiles and not in one piece.
+if grep -aq __asan_init "$program"; then
+    skip "tiles that do not fit: this program's address space cannot be limited"
+else
+    expect 0 '' '' dream picture.png $quick --octaves 1 --iterations 1 --layer activation_3 --width 1600 --threads 1 -o big.png
+    said=0
+    for kilobytes in 450000 425000 400000 375000 350000 325000 300000 275000 250000; do
+        # shellcheck disable=SC3045 # which every sh here has
+        (ulimit -v $kilobytes && "$program" dream --from big.png --threads 1 -o from.png >"$work/out" 2>"$work/err")
+        if grep -q 'big.png was made with --tile 1600, which does not fit here; other bytes may come out' "$work/err"; then
+            said=1
+            break
+        fi
+    done
+    [ $said -eq 1 ] || fail "tiles that do not fit: $(cat "$work/err")"
+    rm -f big.png from.png
+fi
+
+# Another picture's depth is its own, but for the recipe's own picture.
+expect 0 '' '' dream picture.png $quick --layer mixed0 --bits 16 -o deep.png
+expect 0 '' '' dream --from deep.png --quiet -o from.png
+same deep.png from.png
+expect 0 '' '' dream --from deep.png picture.png --quiet -o from.png
+expect 0 '*--bits 8 *' '' recipe from.png
+rm -f deep.png from.png
+
+# A file of weights that has the name of those that are built in is not these.
+cp "$here/../../weights/half_width.safetensors" embedded
+expect 0 '' '' dream picture.png $quick --weights ./embedded --layer mixed0 --no-clip -o named.png
+expect 0 '*"weights_file":	"embedded (file)"*' '' recipe --json named.png
+expect 0 "*
+*, weights 'embedded (file)' (*
+\# Give it --weights FILE, too, where it finds others than these by itself." '' recipe named.png
+grep -q -e --weights=embedded "$work/out" && fail "a file is taken for the built-in network"
+rm -f embedded named.png
 
 # Another picture, under its own name; tiles are chosen for it.
 cp picture.png other.png
@@ -145,10 +213,12 @@ cp fine.png away
 expect 0 '' '' dream --from away/fine.png --quiet
 same fine.png fine_again.png
 cp x.png away/picture.png
-another='is not the picture that * was made with, but another of that name; name one to take it nevertheless'
+expect 0 '' '' dream --from away/fine.png --quiet # the one here is of the hash
+same fine.png fine_again.png
+mv picture.png moved.png
+another='is not the picture that * was made with, but another of that name; to take it nevertheless say dream --from away/fine.png away/picture.png'
 expect 1 '' "pareidolia: away/picture.png: $another" dream --from away/fine.png --quiet
 expect 0 '' '' dream --from away/fine.png away/picture.png --quiet -o x.png
-mv picture.png moved.png
 expect 1 '' 'pareidolia: fine.png: was made with picture.png, which is neither beside it nor in the current directory*' \
     dream --from fine.png
 expect 0 '' '' dream --from fine.png moved.png --quiet -o x.png
@@ -171,7 +241,7 @@ rm -f again.png none.png
 
 # Names that a shell, a terminal or an option would take for something else
 odd=$(printf '%s' "-it's; \$(rm -rf x) \"%41\" caf\303\251" | sed 's/x/&/')
-odd=$(printf '%s\nline \033[2J.png' "$odd")
+odd=$(printf '%s\nline \033[2J \342\200\256 \302\233 \303.png' "$odd")
 cp picture.png "./$odd"
 expect 0 '' '' dream "./$odd" $quick --layer mixed0 -o odd.png
 expect 0 '*' '' recipe odd.png
@@ -183,18 +253,23 @@ mv "./$odd" shell
 ln -s "$program" shell/pareidolia
 (cd shell && PATH=.:$PATH && sh ../../out >/dev/null 2>&1)
 same odd.png "shell/${odd%.png}_dream.png"
-expect 1 '' '*was made with -it*%0Aline %1B\[2J.png, which is neither*' dream --from odd.png
+expect 1 '' '*was made with -it*%0Aline %1B\[2J %E2%80%AE %C2%9B %C3.png, which is neither*' dream --from odd.png
 mv "shell/$odd" .
 expect 0 '' '' dream --from odd.png --quiet
 same odd.png odd_again.png
 rm -rf shell odd.png odd_again.png "./$odd"
 
+# So do names in sentences.
+odd=$(printf 'caf\303\251 \033[2J \342\200\256 \302\233 \303.png')
+expect 1 '' "$(printf 'pareidolia: caf\303\251 ?[[]2J [?][?][?] [?][?] [?].png: cannot be opened: *')" dream "$odd"
+
 # Names
 expect 2 '' 'pareidolia: fine.png: is the picture of --from; give the result another name' \
     dream --from fine.png -o fine.png
-expect 2 '' 'pareidolia: --from fine.png: is the log or the checkpoint, too; *' dream --from fine.png --log fine.png
+expect 2 '' 'pareidolia: --log fine.png: is the picture of --from; give the log another name' \
+    dream --from fine.png --log fine.png
 cp plain.png final_dream.png
-expect 1 '' 'pareidolia: --save-octaves .: would write over final_dream.png there; *' \
+expect 1 '' 'pareidolia: --save-octaves .: would write over final_dream.png there, the picture of --from; *' \
     dream --from final_dream.png --save-octaves .
 rm final_dream.png
 
@@ -220,8 +295,20 @@ edited "$recipe: neither yes nor no is the value of --clip" 's/^--clip=no/--clip
 edited "$recipe: twice there is --quality" 's/^weights-file=embedded/--quality=xxxxxxxxxxx/'
 edited "$recipe: a line is not NAME=VALUE" 's/^--quality=/--quality+/'
 edited 'has a recipe of version 2; this program reads version 1' 's/pareidolia recipe 1/pareidolia recipe 2/'
-LC_ALL=C sed 's/^--layer=activation_3/--layer=activation_X/;s/^--device=cpu/--device=cqu/' fine.jpg >edited.jpg
-expect 2 '' 'pareidolia: --layer: there is no layer "activation_X"; *' dream --from edited.jpg --device cpu
+edited 'its recipe: --layer: there is no layer "activation_X"; *' 's/^--layer=activation_3/--layer=activation_X/'
+edited 'its recipe: --bits 9: must be 8 or 16, or 0' 's/^--bits=8$/--bits=9/'
+edited "$recipe: no number is the value of --bits" 's/^--bits=8$/--bits=x/'
+edited "$recipe: no version is the value of version" 's/^version=./version=x/'
+edited "$recipe: no hash is the value of picture" 's/^picture=.../picture=%0a/'
+edited "$recipe: no hash is the value of weights" 's/^weights=../weights=; /'
+edited "$recipe: no size is the value of picture-size" 's/^picture-size=160x/picture-size=160+/'
+edited "$recipe: no name of a file is the value of weights-file" 's/^weights-file=embedded/weights-file=..\/..%41/'
+edited "$recipe: a line is not NAME=VALUE" 's/^weights-file=/Weights_file=/'
+# Another name of the weights: shown as a word, in its line
+LC_ALL=C sed 's/^weights-file=embedded/weights-file=%0a;"rm./' fine.jpg >edited.jpg
+expect 0 "*
+\# pareidolia *, weights '%0A;\"rm.' (*), of a picture of 160x120 (*)
+\# Give it --weights FILE, too, *" '' recipe edited.jpg
 # A device that this program does not have: another is taken, and said.
 LC_ALL=C sed 's/^--device=cpu/--device=gpu/' fine.jpg >edited.jpg
 expect 0 '' "*

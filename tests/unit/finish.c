@@ -44,7 +44,7 @@ static struct image finished(const struct finish_options *options, const struct 
     struct finish finish;
     const char *path = in_directory("finished.png");
 
-    CHECK(!finish_open(&finish, options, original), "%s", error_message());
+    CHECK(!finish_open(&finish, options, WIDTH, HEIGHT, WIDTH, HEIGHT), "%s", error_message());
     for (int64_t row = 0; row < HEIGHT; row += 5) {
         int64_t rows = HEIGHT - row < 5 ? HEIGHT - row : 5;
 
@@ -63,7 +63,8 @@ static void test_strength(const struct image *original)
     struct finish_options options = finish_defaults();
     struct finish none;
 
-    CHECK(!finish_open(&none, &options, original) && !finish_wanted(&none), "the defaults do nothing");
+    CHECK(!finish_open(&none, &options, WIDTH, HEIGHT, WIDTH, HEIGHT) && !finish_wanted(&none),
+          "the defaults do nothing");
     for (int bits = 8; bits <= 16; bits += 8) {
         options.strength = 0;
         struct image result = finished(&options, original, bits);
@@ -136,14 +137,88 @@ static void test_mask(const struct image *original)
     image_free(&result);
     image_free(&fine);
 
-    struct image small = *original;
     struct finish finish = {0};
-    small.height--;
-    CHECK(finish_open(&finish, &options, &small) == -1 && strstr(error_message(), "make it the same size"), "%s",
-          error_message());
+    CHECK(finish_open(&finish, &options, WIDTH, HEIGHT - 1, WIDTH, HEIGHT - 2) == -1 &&
+              strstr(error_message(), "make it the same size"),
+          "%s", error_message());
     options.mask = "/nonexistent/mask.png";
-    CHECK(finish_open(&finish, &options, original) == -1 && strstr(error_message(), "--mask"), "%s",
-          error_message());
+    CHECK(finish_open(&finish, &options, WIDTH, HEIGHT, WIDTH, HEIGHT) == -1 && strstr(error_message(), "--mask"),
+          "%s", error_message());
+    image_free(&dream);
+    image_free(&mask);
+}
+
+/* A mask of the source's size is resized as the picture was; its hash is that of the file. */
+static void test_mask_resized(void)
+{
+    struct image mask = original_new();
+    const char *path = in_directory("mask.png");
+    struct finish_options options = {.strength = 1, .mask = path};
+    struct finish same = {0}, half = {0};
+
+    for (int i = 0; i < WIDTH * HEIGHT * 3; i++)
+        mask.pixels[i] = i / 3 % WIDTH < WIDTH / 2 ? -1.0f : 1.0f;
+    CHECK(!image_write(path, &mask, &(struct image_format){.bits = 16}), "%s", error_message());
+    CHECK(!finish_open(&same, &options, WIDTH, HEIGHT, WIDTH, HEIGHT) &&
+              !finish_open(&half, &options, WIDTH / 2, HEIGHT / 2, WIDTH, HEIGHT),
+          "%s", error_message());
+    for (int i = 0; half.mask && i < WIDTH / 2 * HEIGHT / 2; i++) {
+        int column = i % (WIDTH / 2), far = abs(2 * column + 1 - WIDTH / 2) > 6;
+
+        CHECK(!far || half.mask[i] == (column < WIDTH / 4 ? 0 : 65535), "column %d: %d", column, half.mask[i]);
+    }
+    CHECK(!strcmp(same.mask_digits, half.mask_digits), "%s and %s", same.mask_digits, half.mask_digits);
+    finish_close(&same);
+    finish_close(&half);
+    image_free(&mask);
+}
+
+/* All values of 16 bits come back where nothing is dreamt, whatever the reason. */
+static void test_samples(void)
+{
+    enum { SIDE = 256, COUNT = SIDE * SIDE };
+    const char *path = in_directory("samples.png"), *black = in_directory("black.png");
+    struct image original = {.width = SIDE, .height = SIDE, .bits = 16};
+    struct image dream = original, mask = original;
+    const struct {
+        struct finish_options options;
+        const char *what;
+    } cases[] = {{{.strength = 0}, "strength 0"},
+                 {{.strength = 1, .mask = black}, "a black mask"},
+                 {{.strength = 1, .keep_colors = true}, "colours of the same lightness"},
+                 {{.strength = 0.3, .keep_colors = true}, "colours of the same lightness, weakly"}};
+
+    original.pixels = malloc(COUNT * 3 * sizeof(float));
+    dream.pixels = malloc(COUNT * 3 * sizeof(float));
+    mask.pixels = malloc(COUNT * 3 * sizeof(float));
+    if (!original.pixels || !dream.pixels || !mask.pixels)
+        exit(EXIT_FAILURE);
+    for (int i = 0; i < COUNT; i++)
+        for (int c = 0; c < 3; c++) {
+            int v = c == 0 ? i : c == 1 ? COUNT - 1 - i : i * 257 % COUNT;
+
+            original.pixels[3 * i + c] = (float)v / 32767.5f - 1.0f;
+            mask.pixels[3 * i + c] = -1;
+        }
+    CHECK(!image_write(black, &mask, &(struct image_format){0}), "%s", error_message());
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct image result;
+        struct finish finish;
+        int wrong = 0;
+
+        for (int i = 0; i < COUNT * 3; i++)
+            dream.pixels[i] = original.pixels[i] + (cases[k].options.keep_colors ? 0 : 0.3f);
+        CHECK(!finish_open(&finish, &cases[k].options, SIDE, SIDE, SIDE, SIDE), "%s", error_message());
+        finish_rows(&finish, 0, SIDE, original.pixels, dream.pixels);
+        CHECK(!image_write(path, &dream, &(struct image_format){.bits = 16}) && !image_read(path, &result), "%s",
+              error_message());
+        for (int i = 0; i < COUNT * 3; i++)
+            wrong += result.pixels[i] != original.pixels[i];
+        CHECK(wrong == 0, "%s: %d samples are not the original's", cases[k].what, wrong);
+        image_free(&result);
+        finish_close(&finish);
+    }
+    image_free(&original);
     image_free(&dream);
     image_free(&mask);
 }
@@ -156,6 +231,8 @@ int main(void)
     test_strength(&original);
     test_colors(&original);
     test_mask(&original);
+    test_mask_resized();
+    test_samples();
     image_free(&original);
     directory_remove_all();
     return check_result();
