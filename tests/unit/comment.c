@@ -278,6 +278,31 @@ static void test_png_read(size_t idat_bytes)
     directory_entries(true);
 }
 
+/* The comment is looked for among 32 texts, wherever the pixels are; the pixels are read whatever there is. */
+static void test_png_many(void)
+{
+    enum { MOST = 32 };
+    const char *path = in_directory("many.png");
+    char title[] = "Title", key[] = "Comment", text[] = "a text";
+    png_text texts[MOST + 1];
+    struct image picture;
+
+    for (int i = 0; i <= MOST; i++)
+        texts[i] = (png_text){.compression = PNG_TEXT_COMPRESSION_zTXt, .key = title, .text = text};
+    texts[MOST - 1].key = key;
+    png_make_texts(path, 8192, texts, MOST + 1, 0);
+    expect_comment(path, text);
+    png_make_texts(path, 8192, texts, 5, MOST - 5);
+    expect_comment(path, text);
+    texts[MOST - 1].key = title;
+    texts[MOST].key = key;
+    png_make_texts(path, 8192, texts, MOST + 1, 0);
+    expect_comment(path, NULL);
+    CHECK(!image_read(path, &picture), "%s", error_message());
+    image_free(&picture);
+    directory_entries(true);
+}
+
 static void test_jpeg_read(void)
 {
     static const unsigned char two[] = "\xff\xfe\0\10first\0\xff\xfe\0\10second"; /* the first: a zero byte */
@@ -346,6 +371,7 @@ int main(void)
     test_png_read(64);
     test_png_read(8192);
     test_png_read(1 << 20); /* all pixels in one chunk */
+    test_png_many();
     test_jpeg_read();
     test_refused();
     directory_remove();
