@@ -307,9 +307,10 @@ static bool winograd_suits(const struct filter_desc *d)
     return d->kh == 3 && d->kw == 3 && d->stride == 1 && least >= WINOGRAD_LEAST && most <= WINOGRAD_MOST;
 }
 
-static enum form form_choose(const struct cpu *cpu, const struct filter_desc *d, const struct tensor *from)
+static enum form form_choose(const struct cpu *cpu, const struct filter_desc *d, const struct tensor *from,
+                             const struct tensor *to)
 {
-    if (winograd_suits(d))
+    if (winograd_suits(d) && from->type == to->type)
         return from->type == DTYPE_BF16 ? FORM_WINOGRAD_BF16 : FORM_WINOGRAD_F32;
     if (cpu->kernels->pairs && from->type == DTYPE_BF16 && from->c % 2 == 0 && from->pitch % 2 == 0)
         return FORM_PAIRS;
@@ -329,7 +330,7 @@ struct conv *cpu_conv_new(struct device *device, struct filter *filter, const st
     }
     conv->filter = filter;
     conv->accumulate = desc->accumulate;
-    conv->form = form_choose(cpu, &filter->desc, desc->back ? &desc->y : &desc->x);
+    conv->form = form_choose(cpu, &filter->desc, desc->back ? &desc->y : &desc->x, desc->back ? &desc->x : &desc->y);
     /* Where the library is asked for, ours only does what the library cannot: the picture's fp32 to bf16. */
     if (filter->dnnl && desc->x.type == desc->y.type) {
         conv->dnnl = dnnl_conv_new(cpu->dnnl, filter->dnnl, desc, scratch_bytes);
