@@ -156,14 +156,18 @@ struct block {
 /* What a multiply-add takes from in and weights: fp32, or two bf16 in the place of one float. */
 enum product { PRODUCT_F32, PRODUCT_PAIR };
 
-ROW_INLINE vl multiply_add(enum product product, vl sum, float value, vl weights)
+ROW_INLINE vl multiply_add(enum product product, vl sum, const float *value, vl weights)
 {
 #ifdef __AVX512BF16__
-    if (product == PRODUCT_PAIR)
-        return (vl)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_ps(value), (__m512bh)weights);
+    if (product == PRODUCT_PAIR) {
+        int pair;
+
+        memcpy(&pair, value, sizeof pair); /* no float, nor aligned like one where a slice begins at an odd channel */
+        return (vl)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)weights);
+    }
 #endif
     (void)product;
-    return sum + value * weights;
+    return sum + *value * weights;
 }
 
 /* positions x (LANES * halves) outputs: 12 sums (24 with AVX-512), 2 vectors of weights and a broadcast input fill
@@ -184,7 +188,7 @@ ROW_INLINE void block_run(enum dtype type, enum product product, int positions, 
         const float *base[POSITIONS / 3];
 
         for (int p = 0; p < POSITIONS / 3; p++)
-            base[p] = b->in + r * b->in_row + 3 * p * b->in_step;
+            base[p] = b->in + r * b->in_row + (3 * p < positions ? 3 * p * b->in_step : 0);
         for (int i = 0; i < b->length; i++, w += LANES * halves) {
             vl weights[HALVES];
 
@@ -193,7 +197,7 @@ ROW_INLINE void block_run(enum dtype type, enum product product, int positions, 
             for (int p = 0; p < positions; p++)
                 for (int h = 0; h < halves; h++)
                     sums[p][h] =
-                        multiply_add(product, sums[p][h], (base[p / 3] + p % 3 * b->in_step)[i], weights[h]);
+                        multiply_add(product, sums[p][h], base[p / 3] + p % 3 * b->in_step + i, weights[h]);
         }
     }
     for (int p = 0; p < positions; p++)
