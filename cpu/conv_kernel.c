@@ -34,8 +34,11 @@ struct blocks {
 /* Copies n pixels' channels as floats. */
 static void pack_pixels(float *to, const struct tensor *in, int64_t y, int64_t x, int64_t n)
 {
-    const void *from = pixel_at(in, y, x);
+    const void *from;
 
+    if (n == 0) /* x may lie outside */
+        return;
+    from = pixel_at(in, y, x);
     if (in->type == DTYPE_F32 && in->pitch == in->c) {
         memcpy(to, from, (size_t)n * (size_t)in->c * sizeof *to);
         return;
