@@ -103,12 +103,12 @@ ROW_INLINE void store(enum dtype type, const struct finish *finish, void *out, u
 {
     __m512 value = (__m512)sum;
     __mmask16 there = (__mmask16)(channels < LANES ? (1u << channels) - 1 : 0xffffu), kept = 0xffff;
-    uint16_t bits = 0;
+    uint16_t bits;
 
     if (finish->accumulate)
         value = _mm512_add_ps(value, values_load(type, there, out));
+    bits = _mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_NLE_UQ); /* as v8_mask_byte */
     if (finish->relu) {
-        bits = _mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_GT_OQ);
         kept = bits;
         if (channel < finish->linear)
             kept |=

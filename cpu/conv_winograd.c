@@ -9,7 +9,12 @@
  * result is at least as exact. m is 4 for bf16, whose own rounding is far coarser than what the larger factors
  * lose; the arithmetic is in fp32, which is faster so than products of bf16 are without the transform.
  *
- * Tiles lie at multiples of m in out whatever the threads: no result depends on them. */
+ * Tiles lie at multiples of m in out and each is computed by itself, its products in the order of the channels,
+ * whatever tiles a thread takes with it: no result depends on the threads.
+ *
+ * Infinity and NaN: one value that is not finite makes every output of the tiles that read it NaN, also those whose
+ * own 3x3 inputs are finite, as the transforms subtract. ReLU lets NaN through, so that an overflow reaches the
+ * loss and the gradient and the dream ends with a sentence, as it does after the direct convolution. */
 #include "conv_block.h"
 
 #include <assert.h>
@@ -155,7 +160,7 @@ ROW_INLINE void corner_prefetch(const struct tensor *out, const struct corner *a
 {
     for (int r = 0; r < at->rows; r++)
         for (int k = 0; k < at->columns; k++)
-            for (int c = o; c < o + channels; c += 64 / (int)values_bytes(out->type, 1))
+            for (int c = o; c < o + channels && c < out->c; c += 64 / (int)values_bytes(out->type, 1))
                 __builtin_prefetch(at->out + values_bytes(out->type, (r * out->w + k) * out->pitch + c), 1);
 }
 

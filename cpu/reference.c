@@ -159,7 +159,7 @@ static void reference_average_pool(struct device *device, const struct tensor *x
                     for (int c = 0; c < y->c; c++)
                         out[c] += pixel_at(x, i, j)[c];
             for (int c = 0; c < y->c; c++)
-                out[c] = fmax(out[c] / neighbourhood_size(n) + bias[c], 0);
+                out[c] = relu(out[c] / neighbourhood_size(n) + bias[c]);
             if (mask)
                 mask_write(mask_at(mask, row, column), out, 0, y->c);
         }

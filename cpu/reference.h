@@ -29,13 +29,19 @@ static inline uint8_t *mask_at(const struct tensor *mask, int64_t y, int64_t x)
     return (uint8_t *)mask->data + (y * mask->w + x) * (mask->pitch / 8);
 }
 
+/* NaN passes, and its bit in a mask is 1. */
+static inline double relu(double value)
+{
+    return value <= 0 ? 0 : value;
+}
+
 /* Sets the bits of channels [first, c) of one pixel to value > 0; no other bit changes. */
 static inline void mask_write(uint8_t *bits, const double *value, int first, int c)
 {
     for (int i = first; i < c; i++) {
         unsigned bit = 1u << i % 8;
 
-        bits[i / 8] = (uint8_t)(value[i] > 0 ? bits[i / 8] | bit : bits[i / 8] & ~bit);
+        bits[i / 8] = (uint8_t)(value[i] <= 0 ? bits[i / 8] & ~bit : bits[i / 8] | bit);
     }
 }
 

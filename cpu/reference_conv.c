@@ -125,7 +125,7 @@ void reference_conv(struct device *device, struct conv *conv, const struct tenso
                 }
             }
             for (int co = f->linear; co < f->cout; co++)
-                out[co] = out[co] > 0 ? out[co] : 0;
+                out[co] = relu(out[co]);
             if (mask)
                 mask_write(mask_at(mask, row, column), out, f->linear, f->cout);
         }
