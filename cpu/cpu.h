@@ -16,14 +16,13 @@ enum { CPU_SCRATCH_FLOATS = 128 * 1024, CPU_TILE_FLOATS = 64 * 1024 };
  * they are the same for any number of threads. */
 enum { CPU_PARTS = 256 };
 
-/* What this processor runs, of that for which the loops were compiled; each has all that those before it have. */
+/* For what the loops are compiled; each has all that those before it have. */
 enum cpu_level { CPU_BASE, CPU_V3, CPU_V4, CPU_BF16 };
 
 struct cpu {
     struct device device; /* first, so that a struct device * is a struct cpu * */
     struct device_ops ops;
     int threads; /* of every parallel region: num_threads(cpu->threads) */
-    enum cpu_level level;
     struct dnnl *dnnl;                  /* NULL: our own convolution does everything */
     const struct conv_kernels *kernels; /* our own convolution, for this level of processor */
     float *tiles;                       /* CPU_SCRATCH_FLOATS for each thread */
@@ -41,10 +40,10 @@ static inline int cpu_thread(void)
 /* Keeps the error sentence for the next call that waits; for queued operations, which cannot return it. */
 void cpu_fail(struct cpu *);
 
-/* The files whose loops want vector instructions are compiled several times: as they are, and on x86 once more with
- * -march=x86-64-v3 -DCPU_LEVEL=v3, the convolutions also for v4 (AVX-512) and bf16 (that, and AVX512-BF16); then
- * CPU_HAS_LEVELS is defined for device_cpu.c. What such a file exports is called CPU_LEVELED(name), which is
- * name_base, name_v3 and so on. */
+/* The files whose loops want vector instructions are compiled several times: as they are, and for x86 once more with
+ * -march=x86-64-v3 -DCPU_LEVEL=v3, the convolutions also for v4 (AVX-512) and bf16 (that, and AVX512-BF16), as far
+ * as the compiler knows these levels; CPU_HAS_V3, CPU_HAS_V4 and CPU_HAS_BF16 tell device_cpu.c. What such a file
+ * exports is called CPU_LEVELED(name), which is name_base, name_v3 and so on. */
 #ifndef CPU_LEVEL
 #define CPU_LEVEL base
 #endif

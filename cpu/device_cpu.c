@@ -110,44 +110,78 @@ static const struct device_ops ops_base = {
     .conv_back = cpu_conv_back,
 };
 
-/* The highest level of processor for which the loops were compiled and that this one is. What is asked for came
- * after the rest of its level or together with it. */
-static enum cpu_level level_find(void)
+/* Whether this processor has everything that compilers may use at a level, with the system's consent. Compilers that
+ * cannot ask for a level as a whole cannot ask for all of its parts either (f16c, lzcnt, movbe): no processor has the
+ * others without those. */
+#ifdef CPU_HAS_V3
+static bool has_v3(void)
 {
-#ifdef CPU_HAS_LEVELS
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2"))
-        return CPU_BASE;
-    if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
-        !__builtin_cpu_supports("avx512vl"))
-        return CPU_V3;
-    return __builtin_cpu_supports("avx512bf16") ? CPU_BF16 : CPU_V4;
+#ifdef CPU_KNOWS_LEVELS
+    return __builtin_cpu_supports("x86-64-v3");
 #else
-    return CPU_BASE;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2");
 #endif
 }
-
-/* Fills in the operations that are compiled for this level of processor. */
-static void level_choose(struct cpu *cpu)
-{
-    struct device_ops *ops = &cpu->ops;
-
-    *ops = ops_base;
-#ifdef CPU_HAS_LEVELS
-    static const struct conv_kernels *const kernels[] = {
-        [CPU_V3] = &cpu_conv_kernels_v3, [CPU_V4] = &cpu_conv_kernels_v4, [CPU_BF16] = &cpu_conv_kernels_bf16};
-
-    if (cpu->level >= CPU_V3) {
-        cpu->kernels = kernels[cpu->level];
-        cpu_pool_ops_v3(ops);
-        cpu_ascent_ops_v3(ops);
-        cpu_picture_ops_v3(ops);
-        return;
-    }
 #endif
-    cpu->kernels = &cpu_conv_kernels_base;
-    cpu_pool_ops_base(ops);
-    cpu_ascent_ops_base(ops);
-    cpu_picture_ops_base(ops);
+
+#ifdef CPU_HAS_V4
+static bool has_v4(void)
+{
+#ifdef CPU_KNOWS_LEVELS
+    return __builtin_cpu_supports("x86-64-v4");
+#else
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+#endif
+}
+#endif
+
+#ifdef CPU_HAS_BF16
+static bool has_bf16(void)
+{
+    return __builtin_cpu_supports("avx512bf16");
+}
+#endif
+
+/* The levels for which the loops were compiled, by enum cpu_level, and what was. */
+static const struct {
+    const char *name;
+    bool (*here)(void); /* whether this processor has what it adds to the one before; NULL: always */
+    const struct conv_kernels *kernels;
+    void (*pool_ops)(struct device_ops *);
+    void (*ascent_ops)(struct device_ops *);
+    void (*picture_ops)(struct device_ops *);
+} levels[] = {
+    [CPU_BASE] = {"base", NULL, &cpu_conv_kernels_base, cpu_pool_ops_base, cpu_ascent_ops_base,
+                  cpu_picture_ops_base},
+#ifdef CPU_HAS_V3
+    [CPU_V3] = {"v3", has_v3, &cpu_conv_kernels_v3, cpu_pool_ops_v3, cpu_ascent_ops_v3, cpu_picture_ops_v3},
+#endif
+#ifdef CPU_HAS_V4
+    [CPU_V4] = {"v4", has_v4, &cpu_conv_kernels_v4, cpu_pool_ops_v3, cpu_ascent_ops_v3, cpu_picture_ops_v3},
+#endif
+#ifdef CPU_HAS_BF16
+    [CPU_BF16] = {"bf16", has_bf16, &cpu_conv_kernels_bf16, cpu_pool_ops_v3, cpu_ascent_ops_v3, cpu_picture_ops_v3},
+#endif
+};
+
+/* Fills in the operations that are compiled for the highest level that this processor has, or for the one named. */
+static int level_choose(struct cpu *cpu, const char *name)
+{
+    int level = 0;
+
+    while ((!name || strcmp(name, levels[level].name) != 0) && level + 1 < (int)(sizeof levels / sizeof *levels) &&
+           levels[level + 1].here())
+        level++;
+    if (name && strcmp(name, levels[level].name) != 0)
+        return error_set("the cpu device has no instructions of level \"%s\" for this processor", name);
+    cpu->kernels = levels[level].kernels;
+    levels[level].pool_ops(&cpu->ops);
+    levels[level].ascent_ops(&cpu->ops);
+    levels[level].picture_ops(&cpu->ops);
+    return 0;
 }
 
 /* Sets the precision and the types that go with it. */
@@ -182,10 +216,9 @@ struct device *device_cpu_open(const struct device_options *options)
     cpu->device.name = "cpu";
     cpu->device.ops = &cpu->ops;
     cpu->device.in_host_memory = true;
-    cpu->level = level_find();
-    level_choose(cpu);
+    cpu->ops = ops_base;
     precision_choose(&cpu->device, options->precision);
-    if (threads_choose(&cpu->threads, options->threads))
+    if (level_choose(cpu, options->level) || threads_choose(&cpu->threads, options->threads))
         goto fail;
     cpu->tiles = memory_new((size_t)cpu->threads * CPU_SCRATCH_FLOATS * sizeof *cpu->tiles);
     if (!cpu->tiles)
