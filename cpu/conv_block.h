@@ -160,9 +160,9 @@ ROW_INLINE vl multiply_add(enum product product, vl sum, const float *value, vl 
 {
 #ifdef __AVX512BF16__
     if (product == PRODUCT_PAIR) {
-        int pair;
+        int pair; /* not a float, nor aligned as one where a slice begins at an odd channel */
 
-        memcpy(&pair, value, sizeof pair); /* no float, nor aligned like one where a slice begins at an odd channel */
+        memcpy(&pair, value, sizeof pair);
         return (vl)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(pair), (__m512bh)weights);
     }
 #endif

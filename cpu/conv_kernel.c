@@ -200,7 +200,7 @@ static void pass_run(const struct cpu *cpu, const struct pass *pass, const struc
         return;
 #pragma omp parallel num_threads(cpu->threads)
     {
-        float *tile = cpu->tiles + (ptrdiff_t)cpu_thread() * CPU_SCRATCH_FLOATS;
+        float *tile = cpu->scratch + (ptrdiff_t)cpu_thread() * CPU_SCRATCH_FLOATS;
 
 #pragma omp for schedule(dynamic)
         for (int64_t i = 0; i < cut.down * cut.across; i++)
@@ -208,8 +208,8 @@ static void pass_run(const struct cpu *cpu, const struct pass *pass, const struc
     }
 }
 
-static void run(const struct cpu *cpu, const struct pass *pass, const struct tensor *in, const struct tensor *out,
-                const struct finish *finish)
+static void run_direct(const struct cpu *cpu, const struct pass *pass, const struct tensor *in,
+                       const struct tensor *out, const struct finish *finish)
 {
     static const struct blocks f32 = {block_f32_full, block_f32_half}, bf16 = {block_bf16_full, block_bf16_half};
 
@@ -254,10 +254,11 @@ static void finish_run(const struct cpu *cpu, const struct tensor *out, const st
 
 const struct conv_kernels CPU_LEVELED(cpu_conv_kernels) = {
     .block = CONV_BLOCK,
-    .run = run,
+    .run = {[FORM_DIRECT] = run_direct,
 #ifdef __AVX512BF16__
-    .pairs = run_pairs,
+            [FORM_PAIRS] = run_pairs,
 #endif
-    .winograd = CPU_LEVELED(cpu_conv_winograd),
+            [FORM_WINOGRAD_F32] = CPU_LEVELED(cpu_conv_winograd),
+            [FORM_WINOGRAD_BF16] = CPU_LEVELED(cpu_conv_winograd)},
     .finish = finish_run,
 };

@@ -1,5 +1,5 @@
-/* Our own direct convolution's inner part: what conv.c hands to conv_kernel.c, which is compiled once for each
- * level of processor. */
+/* Our own convolutions' inner part: what conv.c hands to conv_kernel.c and conv_winograd.c, which are compiled once
+ * for each level of processor. */
 #ifndef PAREIDOLIA_CONV_KERNEL_H
 #define PAREIDOLIA_CONV_KERNEL_H
 
@@ -18,7 +18,7 @@ struct pass {
     int pad_y, pad_x; /* may be negative */
     int out_step, out_y, out_x;
     int cin, cout;
-    const float *weights; /* [block of o][kh][kw][cin][o in block], or in the form that its function reads:
+    const float *weights; /* [block of o][kh][kw][cin][o in block], or in the form that its kernel reads:
                            * pairs: bf16, [block of o][kh][kw][cin / 2][o in block][2]
                            * winograd: [block of o][(m + 2)^2][cin, filled up to half blocks][o in block] */
 };
@@ -28,6 +28,14 @@ struct pass {
 enum { WINOGRAD_F32 = 2, WINOGRAD_BF16 = 4 };
 #define WINOGRAD_P 0.75f
 #define WINOGRAD_Q 1.5f
+
+/* Where there are channels enough to pay for the transforms, and no more than leave a thread's memory room for a
+ * block of tiles: beside one zero for each channel there are as many planes as a tile has inputs, each of tiles x
+ * (channels + the sums of a block of outputs), and two arrays' distances between planes, which keep these from
+ * competing for the same lines of the cache. */
+enum { WINOGRAD_LEAST = 16, WINOGRAD_MOST = 256, WINOGRAD_PAD = 16 };
+#define WINOGRAD_TILES(planes, channels, block)                                                                    \
+    (((CPU_SCRATCH_FLOATS - (channels)) / (planes)-2 * WINOGRAD_PAD) / ((channels) + (block)))
 
 /* What becomes of a sum before it is stored. */
 struct finish {
@@ -39,6 +47,9 @@ struct finish {
     bool write_mask;           /* mask = result > 0 for outputs from `linear` on, else: result is masked by it */
 };
 
+/* The kernels, by what they read: weights as they are, two bf16 inputs' at a time, or transformed. */
+enum form { FORM_DIRECT, FORM_PAIRS, FORM_WINOGRAD_F32, FORM_WINOGRAD_BF16, FORMS };
+
 /* Runs pass on threads' tiles. */
 typedef void conv_function(const struct cpu *cpu, const struct pass *pass, const struct tensor *in,
                            const struct tensor *out, const struct finish *finish);
@@ -46,9 +57,9 @@ typedef void conv_function(const struct cpu *cpu, const struct pass *pass, const
 struct conv_kernels {
     int block; /* output channels that are computed together: the packed weights come in blocks of as many, the last
                 * block in half of it where that is enough */
-    conv_function *run;
-    conv_function *pairs;    /* of bf16, cin and in's pitch even; NULL: this processor has no such products */
-    conv_function *winograd; /* 3x3 taps, stride 1, in and out of the same type */
+    /* FORM_PAIRS: of bf16, cin and in's pitch even; NULL: this level has no such products. Winograd: 3x3 taps,
+     * stride 1, in and out of the form's type, WINOGRAD_LEAST to WINOGRAD_MOST channels on either side. */
+    conv_function *run[FORMS];
     /* Applies ReLU and mask to what a library has left in out. */
     void (*finish)(const struct cpu *cpu, const struct tensor *out, const struct finish *finish);
 };

@@ -19,9 +19,11 @@
 
 #include <assert.h>
 
-/* PAD: floats between the planes of a thread's two arrays, so that not all compete for the same lines of the cache.
- */
-enum { SIDE = WINOGRAD_BF16 + 2, OUT = WINOGRAD_BF16, PAD = 16, MOST_TILES = 96 };
+enum { SIDE = WINOGRAD_BF16 + 2, PLANES = SIDE * SIDE, OUT = WINOGRAD_BF16, MOST_TILES = 96 };
+
+_Static_assert(WINOGRAD_TILES(PLANES, WINOGRAD_MOST, CONV_BLOCK) >= POSITIONS,
+               "a thread's memory holds a block of tiles of the most channels");
+_Static_assert(WINOGRAD_MOST % LANES == 0, "the most channels need no filling up");
 
 /* m for tensors of a type. */
 ROW_INLINE int out_side(enum dtype type)
@@ -39,17 +41,19 @@ struct share {
     float *zeros, *in, *sums;
 };
 
+static int64_t minimum(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 static struct share share_of(const struct pass *pass, int planes, float *floats)
 {
     struct share s = {.planes = planes, .depth = (pass->cin + LANES - 1) / LANES * LANES};
-    int room = (CPU_SCRATCH_FLOATS - s.depth) / planes - 2 * PAD;
+    int64_t room = minimum(WINOGRAD_TILES(planes, s.depth, CONV_BLOCK), MOST_TILES) / POSITIONS * POSITIONS;
 
-    s.tiles = room / (s.depth + CONV_BLOCK) / POSITIONS * POSITIONS;
-    assert(s.tiles > 0); /* conv.c sees to that */
-    if (s.tiles > MOST_TILES)
-        s.tiles = MOST_TILES;
-    s.in_plane = (ptrdiff_t)s.tiles * s.depth + PAD;
-    s.sum_plane = (ptrdiff_t)s.tiles * CONV_BLOCK + PAD;
+    s.tiles = (int)room;
+    s.in_plane = (ptrdiff_t)s.tiles * s.depth + WINOGRAD_PAD;
+    s.sum_plane = (ptrdiff_t)s.tiles * CONV_BLOCK + WINOGRAD_PAD;
     s.zeros = floats;
     s.in = s.zeros + s.depth;
     s.sums = s.in + planes * s.in_plane;
@@ -265,16 +269,16 @@ void CPU_LEVELED(cpu_conv_winograd)(const struct cpu *cpu, const struct pass *pa
     int m = out_side(in->type);
     int64_t tiles = (out->h + m - 1) / m * ((out->w + m - 1) / m);
 
-    assert(in->type == out->type);
+    assert(in->type == out->type && pass->cin <= WINOGRAD_MOST);
 #pragma omp parallel num_threads(cpu->threads)
     {
-        struct share s =
-            share_of(pass, (m + 2) * (m + 2), cpu->tiles + (ptrdiff_t)cpu_thread() * CPU_SCRATCH_FLOATS);
+        struct share s = share_of(pass, (m + 2) * (m + 2),
+                                  cpu->scratch + (ptrdiff_t)cpu_thread() * CPU_SCRATCH_FLOATS);
 
         memset(s.zeros, 0, (size_t)s.depth * sizeof *s.zeros);
 #pragma omp for schedule(dynamic)
         for (int64_t first = 0; first < tiles; first += s.tiles)
             CPU_SPECIALIZE(tiles_run, in->type, pass, in, out, finish, &s, first,
-                           (int)(tiles - first < s.tiles ? tiles - first : s.tiles));
+                           (int)minimum(tiles - first, s.tiles));
     }
 }

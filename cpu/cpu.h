@@ -1,5 +1,5 @@
-/* The CPU device's inside: what its files share. Tensors are F32 or BF16 (fp32 arithmetic in either case), pictures
- * F32. Work runs at once, on OpenMP's threads; every result is independent of how many there are. */
+/* The CPU device's inside: what its files share. Tensors are F32 or BF16 (sums are fp32 in either case), pictures
+ * F32. Work runs at once, on OpenMP's threads; every result of ours is independent of how many there are. */
 #ifndef PAREIDOLIA_CPU_H
 #define PAREIDOLIA_CPU_H
 
@@ -8,8 +8,8 @@
 #include <omp.h>
 #include <string.h>
 
-/* Floats of a thread's own memory, which stays in the second-level cache, and how many of them packed input rows of
- * a direct convolution may fill. */
+/* Floats of a thread's own memory: half a megabyte, which a second-level cache of a megabyte holds beside weights;
+ * and how many of them packed input rows of a direct convolution may fill. */
 enum { CPU_SCRATCH_FLOATS = 128 * 1024, CPU_TILE_FLOATS = 64 * 1024 };
 
 /* Sums over a tensor are made of this many parts, each of neighbouring rows and summed by one thread in order; so
@@ -22,14 +22,18 @@ enum cpu_level { CPU_BASE, CPU_V3, CPU_V4, CPU_BF16 };
 struct cpu {
     struct device device; /* first, so that a struct device * is a struct cpu * */
     struct device_ops ops;
-    int threads; /* of every parallel region: num_threads(cpu->threads) */
+    int threads;                        /* of every parallel region: num_threads(cpu->threads) */
     struct dnnl *dnnl;                  /* NULL: our own convolution does everything */
     const struct conv_kernels *kernels; /* our own convolution, for this level of processor */
-    float *tiles;                       /* CPU_SCRATCH_FLOATS for each thread */
+    float *scratch;                     /* CPU_SCRATCH_FLOATS for each thread */
     double parts[CPU_PARTS];
     bool failed;
     char failure[512]; /* the first failure's sentence since the last wait */
 };
+
+/* Memory that begins at a line of the cache, or, where it is large, at a huge page; to be freed with free. NULL
+ * with an error. */
+void *cpu_memory_new(size_t bytes);
 
 /* Which of the device's threads asks: 0..threads - 1. */
 static inline int cpu_thread(void)
@@ -40,10 +44,10 @@ static inline int cpu_thread(void)
 /* Keeps the error sentence for the next call that waits; for queued operations, which cannot return it. */
 void cpu_fail(struct cpu *);
 
-/* The files whose loops want vector instructions are compiled several times: as they are, and for x86 once more with
- * -march=x86-64-v3 -DCPU_LEVEL=v3, the convolutions also for v4 (AVX-512) and bf16 (that, and AVX512-BF16), as far
- * as the compiler knows these levels; CPU_HAS_V3, CPU_HAS_V4 and CPU_HAS_BF16 tell device_cpu.c. What such a file
- * exports is called CPU_LEVELED(name), which is name_base, name_v3 and so on. */
+/* The files whose loops want vector instructions are compiled several times: as they are, and for x86 once more
+ * with -march=x86-64-v3 -DCPU_LEVEL=v3, the convolutions also for v4 (AVX-512) and bf16 (that, and AVX512-BF16), as
+ * far as the compiler knows these levels; CPU_HAS_V3, CPU_HAS_V4 and CPU_HAS_BF16 tell device_cpu.c. What such a
+ * file exports is called CPU_LEVELED(name), which is name_base, name_v3 and so on. */
 #ifndef CPU_LEVEL
 #define CPU_LEVEL base
 #endif
@@ -77,7 +81,7 @@ static inline uint16_t float_to_bf16(float value)
     return (uint16_t)(bits >> 16);
 }
 
-/* conv.c: our own direct convolution, and the choice between it and oneDNN's. */
+/* conv.c: our own convolutions, and oneDNN's where they are asked for. */
 struct filter *cpu_filter_new(struct device *, const struct filter_desc *);
 void cpu_filter_free(struct device *, struct filter *);
 const float *cpu_filter_bias(const struct filter *); /* [cout], also of the linear outputs */
@@ -93,7 +97,7 @@ struct dnnl;        /* its engine and stream */
 struct dnnl_filter; /* one filter's parameters in plain form and in those that its convolutions asked for */
 struct dnnl_conv;   /* one direction */
 
-/* Its primitives run on this many threads, or as many of them as it can use; what the fast ones compute does not
+/* Its primitives run on this many threads, or as many of them as it can use; what most of them compute does not
  * depend on that. NULL with an error where oneDNN fails to start. */
 struct dnnl *dnnl_open(int threads);
 void dnnl_close(struct dnnl *);

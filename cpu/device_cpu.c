@@ -1,5 +1,6 @@
-/* The CPU device: opening, memory, and failures. Its operations are in conv.c, pool.c, ascent.c and picture.c.
- * They are done when their call returns, so that waiting is only the moment at which a failure is told. */
+/* The CPU device: opening, memory, failures, and the choice of a level of instructions. Its operations are in
+ * conv.c, pool.c, ascent.c and picture.c. They are done when their call returns, so that waiting is only the moment
+ * at which a failure is told. */
 #include "conv_kernel.h"
 
 #include "host/error.h"
@@ -12,8 +13,8 @@
 enum { CACHE_LINE = 64, HUGE_PAGE = 2 << 20, THREADS_MAX = 1024 };
 
 /* The plan's one allocation is large and walked over from end to end in every step: on huge pages it costs far
- * fewer misses of the address cache. First touch stays with the threads that compute. */
-static void *memory_new(size_t bytes)
+ * fewer misses of the address cache. It is not touched here: a page goes to whichever thread writes to it first. */
+void *cpu_memory_new(size_t bytes)
 {
     size_t alignment = bytes >= HUGE_PAGE ? HUGE_PAGE : CACHE_LINE;
     size_t rounded = (bytes + alignment - 1) / alignment * alignment;
@@ -35,7 +36,7 @@ static void *memory_new(size_t bytes)
 static void *cpu_alloc(struct device *device, size_t bytes)
 {
     (void)device;
-    return memory_new(bytes);
+    return cpu_memory_new(bytes);
 }
 
 static void cpu_free(struct device *device, void *memory)
@@ -89,7 +90,7 @@ static void cpu_close(struct device *device)
     struct cpu *cpu = cpu_of(device);
 
     dnnl_close(cpu->dnnl);
-    free(cpu->tiles);
+    free(cpu->scratch);
     free(cpu);
 }
 
@@ -110,9 +111,9 @@ static const struct device_ops ops_base = {
     .conv_back = cpu_conv_back,
 };
 
-/* Whether this processor has everything that compilers may use at a level, with the system's consent. Compilers that
- * cannot ask for a level as a whole cannot ask for all of its parts either (f16c, lzcnt, movbe): no processor has the
- * others without those. */
+/* Whether this processor has everything that compilers may use at a level, with the system's consent. Compilers
+ * that cannot ask for a level as a whole cannot ask for all of its parts either (f16c, lzcnt, movbe): no processor
+ * has the others without those. */
 #ifdef CPU_HAS_V3
 static bool has_v3(void)
 {
@@ -220,8 +221,8 @@ struct device *device_cpu_open(const struct device_options *options)
     precision_choose(&cpu->device, options->precision);
     if (level_choose(cpu, options->level) || threads_choose(&cpu->threads, options->threads))
         goto fail;
-    cpu->tiles = memory_new((size_t)cpu->threads * CPU_SCRATCH_FLOATS * sizeof *cpu->tiles);
-    if (!cpu->tiles)
+    cpu->scratch = cpu_memory_new((size_t)cpu->threads * CPU_SCRATCH_FLOATS * sizeof *cpu->scratch);
+    if (!cpu->scratch)
         goto fail;
     if (options->engine == CONV_LIBRARY) {
         if (cpu->device.activation == DTYPE_BF16 && !dnnl_has_bf16()) {

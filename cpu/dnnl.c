@@ -1,5 +1,5 @@
-/* Convolutions by oneDNN (its 2.x C interface), on plain NHWC tensors: the only file that includes it. It prepares
- * primitives and runs them; the tests compare our own convolution with it.
+/* Convolutions by oneDNN (its 2.x C interface), on plain NHWC tensors: the only file that includes it. No dream
+ * runs them: they are there for the tests to compare our own with.
  *
  * Parameters are kept in plain form and, once for each layout that a primitive asks for, packed; sizes share them.
  * Everything that oneDNN could allocate during a run (scratchpads, memory objects) is made beforehand. */
@@ -91,15 +91,6 @@ static size_t round_up(size_t bytes)
     return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 }
 
-static void *memory_new(size_t bytes)
-{
-    void *memory = aligned_alloc(CACHE_LINE, round_up(bytes ? bytes : 1));
-
-    if (!memory)
-        error_set("cannot allocate %zu bytes of memory for a convolution's parameters", bytes);
-    return memory;
-}
-
 /* oneDNN plans for as many threads as OpenMP would take by default. */
 static int threads_set(int threads)
 {
@@ -153,8 +144,8 @@ struct dnnl_filter *dnnl_filter_new(struct dnnl *dnnl, const struct filter_desc 
     filter->dnnl = dnnl;
     filter->shape = *desc;
     filter->shape.kernel = filter->shape.bias = NULL;
-    filter->kernel = memory_new(weights * sizeof *filter->kernel);
-    filter->bias = memory_new((size_t)desc->cout * sizeof *filter->bias);
+    filter->kernel = cpu_memory_new(weights * sizeof *filter->kernel);
+    filter->bias = cpu_memory_new((size_t)desc->cout * sizeof *filter->bias);
     if (!filter->kernel || !filter->bias) {
         dnnl_filter_free(filter);
         return NULL;
@@ -248,7 +239,7 @@ static float *kernel_flip(const struct dnnl_filter *filter)
 {
     size_t taps = (size_t)filter->shape.kh * (size_t)filter->shape.kw;
     size_t tap = (size_t)filter->shape.cin * (size_t)filter->shape.cout;
-    float *flipped = memory_new(taps * tap * sizeof *flipped);
+    float *flipped = cpu_memory_new(taps * tap * sizeof *flipped);
 
     if (flipped)
         for (size_t i = 0; i < taps; i++)
@@ -308,7 +299,7 @@ static struct packed *filter_packed(struct dnnl_filter *filter, bool flipped, co
     }
     packed->flipped = flipped;
     packed->layout = *layout;
-    packed->data = memory_new(dnnl_memory_desc_get_size(layout));
+    packed->data = cpu_memory_new(dnnl_memory_desc_get_size(layout));
     if (!packed->data || kernel_pack(filter, packed)) {
         packed_free(packed);
         return NULL;

@@ -43,9 +43,9 @@ size_t tensor_bytes(const struct tensor *tensor);
 
 /* Opening ------------------------------------------------------------------------------------------------- */
 
-/* Which of a device's convolution programs runs; every choice gives the same result to rounding. On the CPU AUTO and
- * OURS are our own kernels and LIBRARY is oneDNN's; on CUDA OURS is bare library convolutions with our passes behind
- * them, LIBRARY whatever cuDNN and cuBLASLt can fuse, and AUTO chooses. */
+/* Which of a device's convolution programs runs; every choice gives the same result to rounding. On the CPU AUTO
+ * and OURS are our own kernels and LIBRARY is oneDNN's; on CUDA OURS is bare library convolutions with our passes
+ * behind them, LIBRARY whatever cuDNN and cuBLASLt can fuse, and AUTO chooses. */
 enum conv_engine { CONV_AUTO, CONV_OURS, CONV_LIBRARY };
 
 struct device_options {
@@ -54,8 +54,8 @@ struct device_options {
     bool tune;               /* CUDA: run the fastest convolution programs, timed once and kept in a file, instead
                                 of those that are known beforehand */
     enum conv_engine engine; /* for tests; CONV_AUTO elsewhere */
-    const char *level;       /* for tests: the instructions that the CPU device may use, "base", "v3", "v4" (AVX-512)
-                                or "bf16"; NULL: all that this processor has */
+    const char *level;       /* for tests: the instructions that the CPU device may use, "base", "v3", "v4" or
+                                "bf16"; NULL: all that this processor has */
 };
 
 /* What the host may look at. Devices embed this as their first member. */
