@@ -46,12 +46,14 @@ static int64_t minimum(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static struct share share_of(const struct pass *pass, int planes, float *floats)
+/* As many of `all` tiles at a time as there is room for, but enough times for all threads. */
+static struct share share_of(const struct pass *pass, int planes, int64_t all, int threads, float *floats)
 {
     struct share s = {.planes = planes, .depth = (pass->cin + LANES - 1) / LANES * LANES};
     int64_t room = minimum(WINOGRAD_TILES(planes, s.depth, CONV_BLOCK), MOST_TILES) / POSITIONS * POSITIONS;
+    int64_t fair = (all + 4 * threads - 1) / (4 * threads);
 
-    s.tiles = (int)room;
+    s.tiles = (int)minimum(room, (fair + POSITIONS - 1) / POSITIONS * POSITIONS);
     s.in_plane = (ptrdiff_t)s.tiles * s.depth + WINOGRAD_PAD;
     s.sum_plane = (ptrdiff_t)s.tiles * CONV_BLOCK + WINOGRAD_PAD;
     s.zeros = floats;
@@ -272,7 +274,7 @@ void CPU_LEVELED(cpu_conv_winograd)(const struct cpu *cpu, const struct pass *pa
     assert(in->type == out->type && pass->cin <= WINOGRAD_MOST);
 #pragma omp parallel num_threads(cpu->threads)
     {
-        struct share s = share_of(pass, (m + 2) * (m + 2),
+        struct share s = share_of(pass, (m + 2) * (m + 2), tiles, cpu->threads,
                                   cpu->scratch + (ptrdiff_t)cpu_thread() * CPU_SCRATCH_FLOATS);
 
         memset(s.zeros, 0, (size_t)s.depth * sizeof *s.zeros);
