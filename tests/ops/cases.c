@@ -18,6 +18,16 @@
     CONV_SAME("width " #n " 1x1", 2, n, 24, 8, 1, 1, 0, ACCUMULATE),                                               \
     CONV_VALID("width " #n " from above", 3, n + 2, 8, 16, 3, 3, 1, 0, SLICED)
 
+/* Channel counts that no vector divides: masks end inside a byte. */
+#define ODD_CHANNELS(n)                                                                                            \
+    CONV_SAME(#n " channels in", 4, 5, n, 32, 3, 3, 0, MASKED | ACCUMULATE | CPU_ONLY),                            \
+    CONV_SAME(#n " channels out", 5, 4, 32, n, 3, 3, 0, SLICED | MASKED | CPU_ONLY),                               \
+    CONV_SAME(#n " channels in and out", 3, 7, n, n, 1, 1, 0, MASKED | CPU_ONLY),                                  \
+    CONV_SAME(#n " channels, 5x5", 3, 7, n, n, 5, 5, 0, SLICED | MASKED | ACCUMULATE | CPU_ONLY),                  \
+    CONV_VALID(#n " channels, stride 2", 7, 9, n, n, 3, 3, 2, 0, MASKED | CPU_ONLY),                               \
+    CONV_SAME(#n " channels, 3x3 at an odd one", 4, 7, n, n, 3, 3, 0, SLICED | UNALIGNED | CPU_ONLY),              \
+    CONV_SAME(#n " channels, 1x1 at an odd one", 4, 7, n, n, 1, 1, 0, SLICED | UNALIGNED | CPU_ONLY)
+
 /* Channel counts that are and are not multiples of each vector and block size. */
 #define CHANNELS(n)                                                                                                \
     CONV_SAME(#n " channels in", 4, 5, n, 32, 3, 3, 0, MASKED | ACCUMULATE),                                       \
@@ -77,6 +87,8 @@ const struct op_case op_cases[] = {
     CONV_SAME("1x1, siblings side by side, one averaged", 7, 11, 288, 208, 1, 1, 64, SLICED | MASKED | ACCUMULATE),
     CONV_SAME("1x1, all outputs linear", 5, 6, 192, 32, 1, 1, 32, SLICED),
     CONV_SAME("3x3, half of the outputs linear", 6, 5, 40, 48, 3, 3, 24, MASKED),
+    CONV_SAME("3x3, 8 of 24 outputs linear", 6, 5, 24, 24, 3, 3, 8, MASKED),
+    CONV_SAME("1x1, 8 of 24 outputs linear", 6, 5, 24, 24, 1, 1, 8, SLICED | MASKED),
     CONV_SAME("dense", 1, 1, 2048, 1000, 1, 1, 1000, FORWARD_ONLY),
 
     /* Tiny and odd. */
@@ -92,6 +104,21 @@ const struct op_case op_cases[] = {
     WIDTH(8), WIDTH(9), WIDTH(10), WIDTH(11), WIDTH(12), WIDTH(13),
     CHANNELS(8), CHANNELS(16), CHANNELS(24), CHANNELS(40), CHANNELS(48),
     CHANNELS(80), CHANNELS(96), CHANNELS(176), CHANNELS(208),
+    ODD_CHANNELS(12), ODD_CHANNELS(20), ODD_CHANNELS(33),
+
+    /* More than one turn for a thread: Winograd's tiles, and direct ones that are cut across their columns. */
+    CONV_SAME("3x3 in several turns", 53, 61, 64, 96, 3, 3, 0, SLICED | MASKED | ACCUMULATE),
+    CONV_SAME("3x3 in several turns, 256 to 256", 27, 31, 256, 256, 3, 3, 0, MASKED),
+    CONV_SAME("5x5 on wide rows", 3, 300, 64, 64, 5, 5, 0, MASKED | ACCUMULATE),
+    CONV_SAME("3x3 of a picture", 9, 11, 24, 32, 3, 3, 0, PICTURE | MASKED | CPU_ONLY),
+    CONV_SAME("1x1 at an odd channel", 7, 9, 64, 80, 1, 1, 0, SLICED | UNALIGNED | CPU_ONLY),
+    CONV_SAME("5x5 at an odd channel", 5, 7, 48, 64, 5, 5, 0, SLICED | UNALIGNED | CPU_ONLY),
+
+    /* Overflows. */
+    CONV_SAME("3x3, not finite", 12, 17, 64, 48, 3, 3, 0, MASKED | NOT_FINITE | CPU_ONLY),
+    CONV_SAME("5x5, not finite", 12, 17, 64, 48, 5, 5, 0, MASKED | NOT_FINITE | CPU_ONLY),
+    CONV_SAME("1x1, not finite", 12, 17, 64, 48, 1, 1, 24, MASKED | NOT_FINITE | CPU_ONLY),
+    CONV_VALID("3x3 stride 2, not finite", 12, 17, 64, 48, 3, 3, 2, 0, MASKED | NOT_FINITE | CPU_ONLY),
 
     /* x, channels. */
     POOL(OP_MAX_POOL, "max pool", 13, 15, 64, MASKED),
@@ -117,6 +144,8 @@ const struct op_case op_cases[] = {
     STIMULATE("stimulate", 11, 13, 80, 2, 2, 9, 11, 0),
     STIMULATE("stimulate everything", 5, 7, 24, 0, 0, 5, 7, SLICED),
     STIMULATE("stimulate and add", 9, 6, 40, 2, 1, 8, 4, SLICED | ACCUMULATE),
+    STIMULATE("stimulate channels 3 to 8", 9, 6, 5, 2, 1, 8, 4, SLICED | UNALIGNED),
+    STIMULATE("stimulate channels 3 to 8 and add", 9, 6, 5, 2, 1, 8, 4, SLICED | UNALIGNED | ACCUMULATE),
     STIMULATE("stimulate one position", 6, 5, 8, 5, 4, 6, 5, 0),
     STIMULATE("stimulate an empty region", 4, 7, 16, 2, 2, 2, 5, 0),
     STIMULATE("stimulate less than nothing", 3, 3, 16, 2, 2, 1, 1, ACCUMULATE),

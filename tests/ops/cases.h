@@ -29,6 +29,9 @@ enum flags {
     COARSE = 32,             /* x takes few values: zeros and exact ties */
     TINY_GRADIENT = 64,      /* OP_ASCEND: below what the step is divided by at least */
     INFINITE_GRADIENT = 128, /* OP_ASCEND: at one element */
+    UNALIGNED = 256,         /* with SLICED: slices begin at an odd channel, and a pitch is odd where c is */
+    NOT_FINITE = 512,        /* OP_CONV: x holds an infinity and a NaN; see compare_operand */
+    CPU_ONLY = 1024,         /* more than the network asks for, and than CUDA devices do */
 };
 
 struct op_case {

@@ -75,7 +75,7 @@ static void fill_conv(struct trial *t, double *expected[SLOTS])
             for (int c = t->op_case->linear; c < y->c; c++) {
                 double *value = output(t, expected, Y, row, column) + c;
 
-                *value = fmax(0, *value + t->bias[c]);
+                *value = isnan(*value) ? NAN : fmax(0, *value + t->bias[c]);
             }
     if (!t->operands[DX].tensor.data)
         return;

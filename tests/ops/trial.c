@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Channels around a slice, which nobody may write. */
-enum { GUARD_BEFORE = 8, GUARD_BEHIND = 16 };
+/* Channels around a slice, which nobody may write: 24 in all, or 20 around one that begins at an odd channel. */
+enum { GUARD_BEFORE = 8, GUARD_BEHIND = 16, ODD_BEFORE = 3, ODD_BEHIND = 17 };
 
 /* Outputs that an average pool's filter has besides the averaged ones. */
 enum { SIBLINGS = 16 };
@@ -23,10 +23,11 @@ enum content {
     FEW /* 0, 1/4, 1/2, half of them 0 */,
     TINY,
     INFINITE /* one of SPREAD */,
+    BROKEN /* the same, and a NaN elsewhere */,
     OVERWRITTEN
 };
 
-enum { INFINITE_ELEMENT = 7 };
+enum { INFINITE_ELEMENT = 7, NAN_ELEMENT = 6000 };
 
 static void *allocate(size_t n, size_t size)
 {
@@ -154,9 +155,11 @@ static double value_before(enum dtype type, enum content content, bool guard, en
         return (double)(random_bits(seed, i) & 1);
     if (type == DTYPE_U8)
         return (double)(random_bits(seed, i) & 0xff);
-    if (content == INFINITE && i == INFINITE_ELEMENT)
+    if ((content == INFINITE || content == BROKEN) && i == INFINITE_ELEMENT)
         return INFINITY;
-    if (guard || content == SPREAD || content == INFINITE)
+    if (content == BROKEN && i == NAN_ELEMENT)
+        return NAN;
+    if (guard || content == SPREAD || content == INFINITE || content == BROKEN)
         return rounded(rounding, value);
     if (content == FEW)
         return value > 0.5 ? 0.5 : value > 0 ? 0.25 : 0;
@@ -193,26 +196,33 @@ static int download(struct trial *t, const struct operand *o)
     void *stored = allocate(1, dtype_bytes(o->tensor.type, n));
     int result = device_download(t->device, stored, o->memory, dtype_bytes(o->tensor.type, n));
 
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         o->after[i] = load(o->tensor.type, stored, i);
+        if (isnan(o->after[i])) /* with whatever sign */
+            o->after[i] = (double)NAN;
+    }
     free(stored);
     return result;
 }
 
-/* Makes the operand in slot; pictures are never slices. */
+/* Makes the operand in slot; pictures are never slices. A pixel of BITS ends with a byte. */
 static int add(struct trial *t, const struct device *as, enum slot slot, enum dtype type, int64_t h, int64_t w,
                int c, enum content content)
 {
-    bool sliced = t->op_case->flags & SLICED;
+    bool sliced = t->op_case->flags & SLICED, odd = t->op_case->flags & UNALIGNED;
+    int before = sliced ? odd ? ODD_BEFORE : GUARD_BEFORE : 0;
+    int behind = sliced ? odd ? ODD_BEHIND : GUARD_BEHIND : 0;
     struct operand *o = &t->operands[slot];
     struct tensor whole = {.h = h, .w = w, .type = type};
 
-    whole.c = sliced ? GUARD_BEFORE + c + GUARD_BEHIND : c;
+    whole.c = before + c + behind;
+    if (type == DTYPE_BITS)
+        whole.c = (whole.c + 7) / 8 * 8;
     whole.pitch = whole.c;
     whole.data = o->memory = device_alloc(t->device, tensor_bytes(&whole));
     if (!o->memory)
         return -1;
-    o->first = sliced ? GUARD_BEFORE : 0;
+    o->first = before;
     o->tensor = tensor_slice(whole, o->first, c);
     o->before = allocate((size_t)elements(o), sizeof *o->before);
     o->after = allocate((size_t)elements(o), sizeof *o->after);
@@ -299,7 +309,7 @@ static int prepare_conv(struct trial *t, const struct device *as)
                                .cout = o->cout,
                                .linear = o->linear};
 
-    if (add(t, as, X, x_type, o->h, o->w, o->cin, SPREAD) ||
+    if (add(t, as, X, x_type, o->h, o->w, o->cin, o->flags & NOT_FINITE ? BROKEN : SPREAD) ||
         add_written(t, as, Y, type, h, w, o->cout, OVERWRITTEN))
         return -1;
     if (o->flags & MASKED && add_written(t, as, Y_MASK, DTYPE_BITS, h, w, o->cout, OVERWRITTEN))
