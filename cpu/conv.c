@@ -37,6 +37,7 @@ struct filter *cpu_filter_new(struct device *device, const struct filter_desc *d
     filter->desc = *desc;
     filter->desc.kernel = filter->desc.bias = NULL;
     filter->block = cpu->kernels->block;
+    filter->one_form = cpu->device.activation == DTYPE_F32;
     filter->kernel = floats_new(weights);
     filter->bias = floats_new((size_t)desc->cout + block);
     filter->shift = floats_new((size_t)desc->cout + block);

@@ -2,8 +2,7 @@
  * out as the kernel that computes them reads them. */
 #include "conv_pack.h"
 
-#include "host/error.h"
-
+#include <assert.h>
 #include <stdlib.h>
 
 float *floats_new(size_t count)
@@ -178,6 +177,19 @@ static size_t pass_pack(const struct filter *filter, bool back, enum form form, 
     return packed_floats(block, taps, depth, pass->cout);
 }
 
+/* Without its plain form a filter is about a third smaller. */
+static void kernel_drop(struct filter *filter)
+{
+    bool packed[2] = {false, false};
+
+    for (int i = 0; i < 2 * FORMS; i++)
+        packed[i / FORMS] |= filter->packings[i / FORMS][i % FORMS].weights != NULL;
+    if (filter->one_form && packed[0] && packed[1]) {
+        free(filter->kernel);
+        filter->kernel = NULL;
+    }
+}
+
 const struct packing *filter_packing(struct filter *filter, bool back, enum form form)
 {
     struct packing *packing = &filter->packings[back][form];
@@ -185,6 +197,7 @@ const struct packing *filter_packing(struct filter *filter, bool back, enum form
 
     if (packing->weights)
         return packing;
+    assert(filter->kernel);
     passes_init(&filter->desc, back, packing);
     for (int i = 0; i < packing->pass_count; i++)
         floats += pass_pack(filter, back, form, &packing->passes[i], NULL);
@@ -196,5 +209,6 @@ const struct packing *filter_packing(struct filter *filter, bool back, enum form
         packing->passes[i].weights = packing->weights + floats;
         floats += pass_pack(filter, back, form, &packing->passes[i], packing->weights + floats);
     }
+    kernel_drop(filter);
     return packing;
 }

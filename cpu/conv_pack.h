@@ -14,7 +14,8 @@ struct packing {
 struct filter {
     struct filter_desc desc; /* kernel and bias are NULL: they belonged to the caller */
     int block;               /* of the kernels that read the packed weights */
-    float *kernel;           /* [kh][kw][cin][cout] */
+    bool one_form;           /* all convolutions of a direction read the same form, as they do in fp32 */
+    float *kernel;           /* [kh][kw][cin][cout]; one_form: NULL once both directions are packed */
     float *bias;             /* as given, also of the linear outputs */
     float *shift; /* what is added to sums: bias, 0 for linear outputs; readable to the end of its last block */
     struct packing packings[2][FORMS]; /* forward, backward */
