@@ -138,8 +138,7 @@ cp directory/state saved
 exit $status'
 if unshare -rm sh -c 'mount -t tmpfs -o size=280k none directory' 2>/dev/null; then
     unshare -rm sh -c "$full" sh "$program" dream $dream -o none.png --checkpoint directory/state --checkpoint-every 0 \
-        >"$work/out" 2>"$work/err"
-    [ $? -eq 0 ] || fail "full disk: exit status is not 0"
+        >"$work/out" 2>"$work/err" || fail "full disk: exit status is not 0"
     compare stderr 'pareidolia: directory/state: cannot be written: No space left on device; the dream goes on*' \
         "$work/err" "full disk"
     compare files state "$work/out" "full disk"
