@@ -54,7 +54,7 @@ sys.exit([len(o["steps"]) for o in log["octaves"]] != [2, 2] or log["max_loss"] 
 octave 1/2 (114x85): 0 steps, ended by loss *
 octave 2/2 (160x120): 0 steps, ended by loss *
 out.png" dream picture.png $quick -o out.png --max-loss 0.0001
-    expect 1 '' "*at octave 2 the picture left the range of numbers; take a smaller step" \
+    expect 1 '' "*at octave 2 the gradient left the range of numbers; take a smaller step" \
         dream picture.png $quick -o nan.png --step 1e38 --max-loss none
 }
 
