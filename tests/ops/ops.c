@@ -309,17 +309,22 @@ static void check_case(const struct op_case *o, struct device *device, struct de
     trial_free(again);
 }
 
-/* An engine, or for anything else a level: the device knows its names. */
-static void engine_choose(const char *name, struct device_options *options)
+static int engine_choose(const char *name, struct device_options *options)
 {
     static const char *const names[] = {[CONV_AUTO] = "auto", [CONV_OURS] = "ours", [CONV_LIBRARY] = "library"};
+    static const char *const levels[] = {"base", "v3", "v4", "bf16"};
 
     for (int i = 0; i < 3; i++)
         if (strcmp(name, names[i]) == 0) {
             options->engine = (enum conv_engine)i;
-            return;
+            return 0;
         }
-    options->level = name;
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, levels[i]) == 0) {
+            options->level = levels[i];
+            return 0;
+        }
+    return -1;
 }
 
 /* Whether the device is asked for a case. Of libraries nobody knows what they make of NaN. */
@@ -335,14 +340,11 @@ int main(int argc, char **argv)
     struct device_options options = {0};
     bool oracle = argc == 2 && strcmp(argv[1], "reference") == 0;
 
-    if (!oracle && (argc < 4 || argc > 5)) {
-        fprintf(stderr, "usage: ops reference | ops DEVICE PRECISION auto|ours|library|LEVEL [WORDS]\n");
+    if (!oracle && (argc < 4 || argc > 5 || engine_choose(argv[3], &options))) {
+        fprintf(stderr, "usage: ops reference | ops DEVICE PRECISION auto|ours|library|base|v3|v4|bf16 [WORDS]\n");
         return 2;
     }
-    if (!oracle) {
-        options.precision = argv[2];
-        engine_choose(argv[3], &options);
-    }
+    options.precision = oracle ? NULL : argv[2];
     struct device *device = open_or_skip(argv[1], options);
     struct device *reference = oracle ? NULL : open_or_skip("reference", (struct device_options){0});
 
