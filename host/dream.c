@@ -194,7 +194,7 @@ static int octave_download(struct dreamer *d, int octave)
     view.alpha = d->x.h == picture->height && d->x.w == picture->width ? picture->alpha : NULL;
     if (tensor_download(d->device, &d->x, DTYPE_F32, picture->pixels))
         return -1;
-    /* The losses do not tell: ReLUs turn NaN into 0. */
+    /* Of the last step no loss tells. */
     for (int64_t i = 0; i < view.height * view.width * 3; i++)
         if (!isfinite(view.pixels[i]))
             return error_set("at octave %d the picture left the range of numbers; take a smaller step", octave + 1);

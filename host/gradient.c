@@ -267,8 +267,7 @@ int gradient_compute(struct gradient *gradient, const struct tensor *x, const st
 
 bool gradient_records(const struct gradient *gradient)
 {
-    return gradient->device->records && !is_split(gradient) &&
-           tiling_count(&gradient->tiling) <= RECORDED_TILES;
+    return gradient->device->records && !is_split(gradient) && tiling_count(&gradient->tiling) <= RECORDED_TILES;
 }
 
 double gradient_scale(const struct gradient *gradient)

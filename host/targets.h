@@ -11,9 +11,9 @@ struct targets {
     struct target target[TARGETS_MAX];
 };
 
-/* Parses "NAME" or "NAME:WEIGHT", several separated by commas; a weight is 1 where none is given, and may be negative.
- * "NAME[12,37,64-95]" is these channels of the layer: the loss is the mean over all of them. Returns 0, or -1 with an
- * error for what is unknown (with the nearest names), cannot be stimulated, or is named twice. */
+/* Parses "NAME" or "NAME:WEIGHT", several separated by commas; a weight is 1 where none is given, and may be
+ * negative. "NAME[12,37,64-95]" is these channels of the layer: the loss is the mean over all of them. Returns 0,
+ * or -1 with an error for what is unknown (with the nearest names), cannot be stimulated, or is named twice. */
 int targets_parse(const struct network *network, const char *text, struct targets *out);
 
 /* How many different layers the targets are of. */
