@@ -17,7 +17,7 @@ struct conv {
  * order of preparing does not matter. */
 static void programs_count(struct device *device, const struct conv *conv)
 {
-    const struct recipe *r = &conv->program.recipe;
+    const struct program_recipe *r = &conv->program.recipe;
     const struct conv_desc *d = &conv->desc;
     const struct filter_desc *f = &conv->filter->desc;
     const int64_t numbers[] = {d->x.h,    d->x.w,    f->cin,           f->cout, d->x.pitch, d->y.pitch,

@@ -52,7 +52,7 @@ enum recipe_fusion {
     FUSION_ALL,  /* and the mask: nothing is left to do */
 };
 
-struct recipe {
+struct program_recipe {
     enum recipe_kind kind;
     enum recipe_fusion fusion;
     struct graph_choice choice; /* GRAPH, FLIPPED */
@@ -62,7 +62,7 @@ struct recipe {
 
 /* A recipe made ready for one convolution. */
 struct program {
-    struct recipe recipe;
+    struct program_recipe recipe;
     char *text;              /* what its plan was loaded from (graph_plan_text), or NULL; owned */
     struct graph_plan *plan; /* GRAPH, FLIPPED */
     struct matmul *matmul;   /* MATMUL: the outputs that get bias and ReLU, or all of backward; may be NULL */
@@ -74,11 +74,11 @@ struct program {
  * rank, and returns how many. engine narrows them down (struct device_options). */
 enum { RECIPES_MOST = 6 };
 int recipes_list(enum conv_engine engine, const struct filter *filter, const struct conv_desc *desc,
-                 struct recipe recipes[RECIPES_MOST]);
+                 struct program_recipe recipes[RECIPES_MOST]);
 
 /* The graph that a recipe has cuDNN compute. */
-struct graph recipe_graph(const struct recipe *recipe, const struct filter *filter, const struct conv_desc *desc,
-                          enum dtype type);
+struct graph recipe_graph(const struct program_recipe *recipe, const struct filter *filter,
+                          const struct conv_desc *desc, enum dtype type);
 
 /* For whom this device's plans are made. */
 struct graph_planner cuda_planner(const struct cuda *cuda);
@@ -88,7 +88,7 @@ struct graph_planner cuda_planner(const struct cuda *cuda);
  * where anything else fails. Unless it is 0 the program is empty. */
 enum { PROGRAM_REFUSED = 1 };
 int program_init(struct program *program, struct cuda *cuda, const struct filter *filter,
-                 const struct conv_desc *desc, const struct recipe *recipe, char *text);
+                 const struct conv_desc *desc, const struct program_recipe *recipe, char *text);
 
 /* Makes the default ready: the first kind of recipe and the first of the library's proposals for it that can be
  * made; run-time compiled ones only where the engine is CONV_LIBRARY. 0, or -1 with an error. */

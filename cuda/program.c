@@ -20,14 +20,14 @@ struct graph_planner cuda_planner(const struct cuda *cuda)
 /* Recipes ------------------------------------------------------------------------------------------------- */
 
 /* Adds a kind of recipe unless the convolution has nothing for it to do. */
-static void recipe_add(struct recipe *recipes, int *count, enum recipe_kind kind, enum recipe_fusion fusion)
+static void recipe_add(struct program_recipe *recipes, int *count, enum recipe_kind kind, enum recipe_fusion fusion)
 {
     assert(*count < RECIPES_MOST);
-    recipes[(*count)++] = (struct recipe){.kind = kind, .fusion = fusion};
+    recipes[(*count)++] = (struct program_recipe){.kind = kind, .fusion = fusion};
 }
 
 int recipes_list(enum conv_engine engine, const struct filter *filter, const struct conv_desc *desc,
-                 struct recipe recipes[RECIPES_MOST])
+                 struct program_recipe recipes[RECIPES_MOST])
 {
     bool relu_for_all = !desc->back && filter->desc.linear == 0;
     bool matmul = filter_is_pointwise(filter), flipped = desc->back && filter_is_flippable(filter);
@@ -54,8 +54,8 @@ int recipes_list(enum conv_engine engine, const struct filter *filter, const str
     return count;
 }
 
-struct graph recipe_graph(const struct recipe *recipe, const struct filter *filter, const struct conv_desc *desc,
-                          enum dtype type)
+struct graph recipe_graph(const struct program_recipe *recipe, const struct filter *filter,
+                          const struct conv_desc *desc, enum dtype type)
 {
     const struct filter_desc *f = &filter->desc;
     bool all = recipe->fusion == FUSION_ALL, flipped = recipe->kind == RECIPE_FLIPPED;
@@ -141,7 +141,7 @@ static int plan_init(struct program *program, struct cuda *cuda, const struct fi
 }
 
 int program_init(struct program *program, struct cuda *cuda, const struct filter *filter,
-                 const struct conv_desc *desc, const struct recipe *recipe, char *text)
+                 const struct conv_desc *desc, const struct program_recipe *recipe, char *text)
 {
     int result = 0;
 
@@ -160,7 +160,7 @@ int program_init(struct program *program, struct cuda *cuda, const struct filter
 /* The first of cuDNN's proposals that can be made ready with no more scratch memory than its tensors take, which is
  * what packed copies of slices need; some engines want several times that. Where there is none, the first one. */
 static int program_init_graph(struct program *program, struct cuda *cuda, const struct filter *filter,
-                              const struct conv_desc *desc, struct recipe recipe, bool compiled)
+                              const struct conv_desc *desc, struct program_recipe recipe, bool compiled)
 {
     struct graph_planner planner = cuda_planner(cuda);
     struct graph graph = recipe_graph(&recipe, filter, desc, cuda->device.activation);
@@ -186,7 +186,7 @@ static int program_init_graph(struct program *program, struct cuda *cuda, const 
 int program_init_default(struct program *program, struct cuda *cuda, const struct filter *filter,
                          const struct conv_desc *desc, enum conv_engine engine)
 {
-    struct recipe recipes[RECIPES_MOST];
+    struct program_recipe recipes[RECIPES_MOST];
     int count = recipes_list(engine, filter, desc, recipes), result = PROGRAM_REFUSED;
 
     for (int i = 0; i < count && result == PROGRAM_REFUSED; i++)

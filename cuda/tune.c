@@ -259,11 +259,11 @@ static float milliseconds_of(struct trial *t, const struct program *program, flo
 
 /* Everything that might be fastest. */
 struct candidates {
-    struct recipe *recipes;
+    struct program_recipe *recipes;
     int count;
 };
 
-static void candidates_add_kind(struct candidates *all, const struct trial *t, struct recipe recipe)
+static void candidates_add_kind(struct candidates *all, const struct trial *t, struct program_recipe recipe)
 {
     struct graph_planner planner = cuda_planner(t->cuda);
     struct graph_choice choices[CHOICES_MOST];
@@ -285,7 +285,7 @@ static void candidates_add_kind(struct candidates *all, const struct trial *t, s
 
 static int candidates_init(struct candidates *all, const struct trial *t)
 {
-    struct recipe kinds[RECIPES_MOST];
+    struct program_recipe kinds[RECIPES_MOST];
     /* What the library fuses, and the default's kinds, are one list; OURS adds nothing that is not among these. */
     int count = recipes_list(CONV_LIBRARY, t->filter, t->desc, kinds);
 
@@ -298,7 +298,8 @@ static int candidates_init(struct candidates *all, const struct trial *t)
 }
 
 /* Compiles a candidate's plan and writes it down. NULL where that fails. */
-static char *compiled_text(const struct graph_planner *planner, const struct trial *t, const struct recipe *recipe)
+static char *compiled_text(const struct graph_planner *planner, const struct trial *t,
+                           const struct program_recipe *recipe)
 {
     struct graph graph = recipe_graph(recipe, t->filter, t->desc, t->cuda->device.activation);
     struct graph_plan *plan;
@@ -396,9 +397,10 @@ fail:
 }
 
 /* Whether the convolution has such a kind of program; a file can say anything. */
-static bool recipe_fits(const struct recipe *recipe, const struct filter *filter, const struct conv_desc *desc)
+static bool recipe_fits(const struct program_recipe *recipe, const struct filter *filter,
+                        const struct conv_desc *desc)
 {
-    struct recipe kinds[RECIPES_MOST];
+    struct program_recipe kinds[RECIPES_MOST];
     int count = recipes_list(CONV_LIBRARY, filter, desc, kinds);
 
     for (int i = 0; i < count; i++)
@@ -411,7 +413,7 @@ int program_init_tuned(struct program *program, struct cuda *cuda, const struct 
                        const struct conv_desc *desc)
 {
     struct trial trial = {.cuda = cuda, .filter = filter, .desc = desc};
-    struct recipe recipe;
+    struct program_recipe recipe;
     char key[KEY_LENGTH], *text;
 
     if (filter_is_first(filter))

@@ -274,7 +274,7 @@ static char *plan_read(const struct tuning *tuning, const char *digits)
     return NULL;
 }
 
-static cJSON *recipe_write(const struct recipe *recipe, const char *text)
+static cJSON *recipe_write(const struct program_recipe *recipe, const char *text)
 {
     cJSON *object = cJSON_CreateObject();
     char digits[HASH_DIGITS + 1];
@@ -302,14 +302,14 @@ static cJSON *recipe_write(const struct recipe *recipe, const char *text)
     return object;
 }
 
-static bool recipe_read(const cJSON *object, struct recipe *recipe)
+static bool recipe_read(const cJSON *object, struct program_recipe *recipe)
 {
     const char *kind = text_of(object, "kind"), *algorithm = text_of(object, "algorithm");
     const cJSON *knobs = cJSON_GetObjectItemCaseSensitive(object, "knobs"), *number;
     double fusion = number_of(object, "fusion");
     int values = 0;
 
-    *recipe = (struct recipe){.kind = RECIPE_FIRST};
+    *recipe = (struct program_recipe){.kind = RECIPE_FIRST};
     for (size_t i = 0; kind && i < sizeof kind_names / sizeof *kind_names; i++)
         if (kind_names[i] && strcmp(kind, kind_names[i]) == 0)
             recipe->kind = (enum recipe_kind)i;
@@ -337,7 +337,7 @@ static bool recipe_read(const cJSON *object, struct recipe *recipe)
     return recipe->choice.engine >= 0;
 }
 
-bool tuning_find(const struct tuning *tuning, const char *key, struct recipe *recipe, char **text)
+bool tuning_find(const struct tuning *tuning, const char *key, struct program_recipe *recipe, char **text)
 {
     const cJSON *object = cJSON_GetObjectItemCaseSensitive(tuning->programs, key);
     const char *plan = text_of(object, "plan");
@@ -350,7 +350,7 @@ bool tuning_find(const struct tuning *tuning, const char *key, struct recipe *re
     return true;
 }
 
-int tuning_keep(struct tuning *tuning, const char *key, const struct recipe *recipe, const char *text)
+int tuning_keep(struct tuning *tuning, const char *key, const struct program_recipe *recipe, const char *text)
 {
     char digits[HASH_DIGITS + 1], *whole;
     int result;

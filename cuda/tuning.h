@@ -18,10 +18,10 @@ struct tuning *tuning_open_built_in(const struct cuda *cuda);
 void tuning_close(struct tuning *tuning);
 
 /* Whether a recipe is kept for key; fills it in, and *text, to free(), if its plan is kept, else NULL. */
-bool tuning_find(const struct tuning *tuning, const char *key, struct recipe *recipe, char **text);
+bool tuning_find(const struct tuning *tuning, const char *key, struct program_recipe *recipe, char **text);
 
 /* Keeps recipe for key, with the text of its plan unless that is NULL, on disk too. Returns 0, or -1 with an error.
  */
-int tuning_keep(struct tuning *tuning, const char *key, const struct recipe *recipe, const char *text);
+int tuning_keep(struct tuning *tuning, const char *key, const struct program_recipe *recipe, const char *text);
 
 #endif

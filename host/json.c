@@ -2,6 +2,7 @@
 #include "json.h"
 
 #include "error.h"
+#include "recipe.h"
 #include "text.h"
 
 #include <errno.h>

@@ -2,11 +2,12 @@
 #ifndef PAREIDOLIA_JSON_H
 #define PAREIDOLIA_JSON_H
 
-#include "device.h"
-#include "recipe.h"
-
 #include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+
+struct recipe;
 
 /* Adds value under name; null where it is not finite, which JSON cannot say. Numbers are printed with as many
  * digits as bring back the same double. */

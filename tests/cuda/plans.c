@@ -106,7 +106,7 @@ static void check_text(const struct graph_planner *planner, const struct graph *
 
 /* Whether cuDNN has a plan for the recipe; with VERBOSE set in the environment it is printed. */
 static bool has_plan(const struct graph_planner *planner, enum dtype type, const struct asked *asked,
-                     const struct recipe *recipe, bool compiled)
+                     const struct program_recipe *recipe, bool compiled)
 {
     static struct graph_choice choices[CHOICES_MOST];
     struct graph graph = recipe_graph(recipe, &asked->filter, &asked->desc, type);
@@ -132,7 +132,7 @@ static bool has_plan(const struct graph_planner *planner, enum dtype type, const
     return false;
 }
 
-static const char *name_of(const struct asked *asked, const struct recipe *recipe)
+static const char *name_of(const struct asked *asked, const struct program_recipe *recipe)
 {
     static char name[160];
     const struct filter_desc *f = &asked->filter.desc;
@@ -147,7 +147,7 @@ static const char *name_of(const struct asked *asked, const struct recipe *recip
 /* Every convolution must have a precompiled plan among what the default tries. */
 static int check_default(const struct graph_planner *planner, enum dtype type, const struct asked *asked)
 {
-    struct recipe recipes[RECIPES_MOST];
+    struct program_recipe recipes[RECIPES_MOST];
     int count = recipes_list(CONV_AUTO, &asked->filter, &asked->desc, recipes), plans = 0;
 
     for (int i = 0; i < count; i++) {
@@ -167,7 +167,7 @@ static int check_fused(const struct graph_planner *planner, enum dtype type, con
 {
     const struct conv_desc *d = &asked->desc;
     bool packed = d->x.pitch == d->x.c && d->y.pitch == d->y.c && (!d->mask.c || d->mask.pitch == d->mask.c);
-    struct recipe recipes[RECIPES_MOST];
+    struct program_recipe recipes[RECIPES_MOST];
 
     recipes_list(CONV_LIBRARY, &asked->filter, &asked->desc, recipes);
     if (!packed || recipes[0].kind == RECIPE_FIRST || recipes[0].fusion != FUSION_ALL)
