@@ -25,6 +25,7 @@ fi
 
 # begin ARGUMENT...: runs the program in the background, as $child.
 begin() {
+    : >"$work/err" # what the one before has said must not be taken for this one's
     $interrupting "$program" "$@" >"$work/out" 2>"$work/err" </dev/null &
     child=$!
 }
