@@ -98,24 +98,29 @@ static enum kind kind_of_name(const char *path)
     return KIND_UNKNOWN;
 }
 
+/* Opens the picture at path and says which format its content has. NULL with an error. */
+static FILE *picture_open(const char *path, enum kind *kind)
+{
+    FILE *file = file_open(path);
+
+    if (!file)
+        return NULL;
+    *kind = kind_of_content(file, path);
+    if (*kind != KIND_UNKNOWN)
+        return file;
+    fclose(file);
+    return NULL;
+}
+
 int image_read(const char *path, struct image *out)
 {
-    int status = -1;
+    enum kind kind;
 
     *out = (struct image){0};
-    FILE *file = file_open(path);
+    FILE *file = picture_open(path, &kind);
     if (!file)
         return -1;
-    switch (kind_of_content(file, path)) {
-    case KIND_PNG:
-        status = image_png_read(file, path, out);
-        break;
-    case KIND_JPEG:
-        status = image_jpeg_read(file, path, out);
-        break;
-    case KIND_UNKNOWN:
-        break;
-    }
+    int status = kind == KIND_PNG ? image_png_read(file, path, out) : image_jpeg_read(file, path, out);
     fclose(file);
     if (status)
         image_free(out);
@@ -124,22 +129,14 @@ int image_read(const char *path, struct image *out)
 
 int image_read_comment(const char *path, char **out)
 {
-    int status = -1;
+    enum kind kind;
 
     *out = NULL;
-    FILE *file = file_open(path);
+    FILE *file = picture_open(path, &kind);
     if (!file)
         return -1;
-    switch (kind_of_content(file, path)) {
-    case KIND_PNG:
-        status = image_png_read_comment(file, path, out);
-        break;
-    case KIND_JPEG:
-        status = image_jpeg_read_comment(file, path, out);
-        break;
-    case KIND_UNKNOWN:
-        break;
-    }
+    int status =
+        kind == KIND_PNG ? image_png_read_comment(file, path, out) : image_jpeg_read_comment(file, path, out);
     fclose(file);
     return status;
 }
